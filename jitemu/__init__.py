@@ -1,0 +1,1 @@
+"""jitemu: a dynamic binary translator in Python (see ARCHITECTURE.md)."""
