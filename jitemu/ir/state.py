@@ -1,0 +1,143 @@
+"""Where the words of a processor's state lie: declared as an annotated class.
+
+``pc: int`` is one 64-bit word, ``x: Words[32]`` an array of them.  A subclass continues
+its base, so that the runtime's own words have the same place for every guest.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import dataclass, field
+
+
+class Words:
+    """An array of 64-bit words of the state (in annotations: ``x: Words[32]``)."""
+
+    def __getitem__(self, index: int) -> int:
+        raise NotImplementedError
+
+    def __setitem__(self, index: int, value: int) -> None:
+        raise NotImplementedError
+
+    def __class_getitem__(cls, count: int) -> type[Words]:
+        return cls
+
+
+JUMP_CACHE_ENTRIES = 4096
+TLB_ENTRIES = 512
+TLB_MODES = 3
+"""Data TLBs: one for each privilege whose rights an access can have (U, S, M)."""
+
+
+class RuntimeState:
+    """The words every guest has, known to the engine, stencils and native functions."""
+
+    budget: int
+    """Backward and indirect jumps left before the engine looks around; negative: now."""
+    exit_request: int
+    ctx_tag: int
+    """The translation context, in the bits that jump-cache tags have for it."""
+    pc: int
+    dispatch: int
+    """Host address: go on at ``pc`` (registers pinned)."""
+    expired: int
+    """Host address: the budget ran out; look around, then go on at ``pc``."""
+    exit: int
+    """Host address: leave to the engine with ``exit_reason``."""
+    exit_reason: int
+    trapped: int
+    """A native function raised an exception: go on at ``pc``."""
+    functions: Words[64]
+    """Host addresses of the native functions, in the order of the native library."""
+    ctx: int
+    """Translation context: what else than its bytes decides a block's meaning."""
+    budget_reload: int
+    host_stack: int
+    """Stack pointer at the entry from the engine (the fault handler returns there)."""
+    host_mxcsr: int
+    guest_mxcsr: int
+    fault_address: int
+    fault_host_pc: int
+    fault_signal: int
+    fault_code: int
+    pending_signals: int
+    blocks: int
+    """Host address of the block table (runtime/blocktable.py)."""
+    blocks_mask: int
+    heat: int
+    """Host address of the heat table: (tag, count) pairs."""
+    heat_mask: int
+    hot_threshold: int
+    link_site: int
+    """Host address of the exit that wants to be linked to the block at ``pc``, or 0."""
+    fetch_physical: int
+    ram_base: int
+    ram_size: int
+    ram_host: int
+    """Host address of guest RAM's first byte."""
+    code_pages: int
+    """Host address of one word a RAM page: bit n set if bytes 64n..64n+63 hold code."""
+    mmio_read: int
+    """C function (address, size) -> value; ``mmio_failed`` tells of a bus error."""
+    mmio_write: int
+    mmio_failed: int
+    code_write: int
+    """C function (physical address, size): a store hit translated code."""
+    timer_notify: int
+    """C function (deadline in guest ticks): the next timer interrupt changed."""
+    host_clock: int
+    """C function clock_gettime."""
+    clock_epoch: int
+    """Host monotonic nanoseconds at guest time 0."""
+    clock_buffer: Words[2]
+    instret: int
+    scratch: Words[8]
+    jump_cache: Words[2 * JUMP_CACHE_ENTRIES]
+    """(pc xor ctx_tag, host address) pairs, grouped by page."""
+    tlb: Words[4 * TLB_ENTRIES * TLB_MODES]
+    """(read tag, write tag, host delta, fetch tag) for each entry of each mode's TLB."""
+
+
+@dataclass
+class Layout:
+    """Byte offsets of a state class's words."""
+
+    offsets: dict[str, int] = field(default_factory=dict[str, int])
+    counts: dict[str, int] = field(default_factory=dict[str, int])
+    size: int = 0
+
+    def of(self, name: str, index: int = 0) -> int:
+        """Byte offset of a word."""
+        return self.offsets[name] + 8 * index
+
+
+def layout_of(state: type) -> Layout:
+    """Lay a state class out: the guest's own words first, the runtime's big tables last."""
+    layout = Layout()
+    late: list[tuple[str, int]] = []
+    for cls in reversed(state.__mro__):
+        for name, note in getattr(cls, "__annotations__", {}).items():
+            count = _count(note, cls)
+            if count > 256:
+                late.append((name, count))
+            else:
+                _place(layout, name, count)
+    layout.size = (layout.size + 63) & ~63
+    for name, count in late:
+        _place(layout, name, count)
+    return layout
+
+
+def _count(note: str, cls: type) -> int:
+    if note == "int":
+        return 1
+    inner = note[note.index("[") + 1 : note.rindex("]")]
+    scope = vars(sys.modules[cls.__module__])
+    return math.prod(int(scope.get(part.strip(), part)) for part in inner.split("*"))
+
+
+def _place(layout: Layout, name: str, count: int) -> None:
+    layout.offsets[name] = layout.size
+    layout.counts[name] = count
+    layout.size += 8 * count

@@ -1,0 +1,311 @@
+"""Instruction sets as data: bit patterns become decoder, encoder and disassembly.
+
+A pattern lists bits from the most significant: literal digits, ``name:width`` fields and
+``name[bits]`` pieces, whose list says where each bit belongs in the field
+(``imm[12|10:5]``).  Fields named ``imm*`` are signed, fields named ``r*`` hold a register,
+all others are unsigned.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from jitemu.ir.emitter import Emitter
+
+Fields = dict[str, int]
+Body = Callable[..., None]
+Expansion = Callable[..., "tuple[str, Fields] | None"]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Some bits of a field: ``width`` bits of the word at ``low`` go to ``dest``."""
+
+    low: int
+    width: int
+    dest: int
+
+
+@dataclass(frozen=True)
+class FieldSpec:
+    """A field of a pattern."""
+
+    name: str
+    pieces: tuple[Piece, ...]
+    signed: bool
+
+    @property
+    def bits(self) -> int:
+        """Bits of the field's value, implied low zeros included."""
+        return max(p.dest + p.width for p in self.pieces)
+
+    def extract(self, word: int) -> int:
+        """The field's value in an instruction word."""
+        value = 0
+        for p in self.pieces:
+            value |= (word >> p.low & ((1 << p.width) - 1)) << p.dest
+        if self.signed and value >> (self.bits - 1):
+            value -= 1 << self.bits
+        return value
+
+    def insert(self, value: int) -> int:
+        """The word's bits for a value; ValueError if it does not fit."""
+        word = 0
+        covered = 0
+        for p in self.pieces:
+            mask = ((1 << p.width) - 1) << p.dest
+            covered |= mask
+            word |= (value & mask) >> p.dest << p.low
+        low, high = (
+            (-(1 << self.bits - 1), 1 << self.bits - 1) if self.signed else (0, 1 << self.bits)
+        )
+        if not low <= value < high or value & ((1 << self.bits) - 1) & ~covered:
+            raise ValueError(f"{self.name}={value} does not fit")
+        return word
+
+
+@dataclass(eq=False)
+class Instruction:
+    """One definition: a body of micro-ops, or an expansion to a simpler instruction."""
+
+    name: str
+    width: int
+    """Bits: 16 or 32."""
+    mask: int
+    match: int
+    fields: tuple[FieldSpec, ...]
+    asm: str
+    when: str
+    """The extension it belongs to."""
+    body: Body | None = None
+    expansion: Expansion | None = None
+    index: int = 0
+    operands: tuple[str, ...] = ()
+    """The fields that the body takes, in its order."""
+
+    def build(self, s: Emitter, fields: Fields) -> None:
+        """Run the body with the fields' values."""
+        assert self.body is not None
+        self.body(s, *(fields[n] if n[0] == "r" else s.const(fields[n]) for n in self.operands))
+
+    def build_open(self, s: Emitter) -> None:
+        """Run the body with its fields left open: register names and holes."""
+        assert self.body is not None
+        self.body(s, *(n if n[0] == "r" else s.emit("hole", "", (), (n,)) for n in self.operands))
+
+    def decode(self, word: int) -> Fields:
+        """The fields of a word that matches."""
+        return {f.name: f.extract(word) for f in self.fields}
+
+    def encode(self, **values: int) -> int:
+        """The instruction word for these field values."""
+        word = self.match
+        for f in self.fields:
+            word |= f.insert(values.pop(f.name, 0))
+        if values:
+            raise ValueError(f"{self.name} has no field {', '.join(values)}")
+        return word
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A decoded word: the definition whose body is executed, and its fields."""
+
+    insn: Instruction
+    fields: Fields
+    length: int
+    """Bytes in memory (2 for a compressed form of a longer instruction)."""
+
+
+_TOKEN = re.compile(r"([01]+)$|([a-z]\w*):(\d+)$|([a-z]\w*)\[([\d:|]+)\]$")
+
+
+def parse_pattern(pattern: str) -> tuple[int, int, int, tuple[FieldSpec, ...]]:
+    """(width, mask, match, fields) of a pattern."""
+    tokens: list[tuple[str, list[tuple[int, int]], str]] = []
+    for word in pattern.split():
+        m = _TOKEN.match(word)
+        if not m:
+            raise ValueError(f"pattern {pattern!r}: {word!r}")
+        bits, name, width, scattered, where = m.groups()
+        if bits:
+            tokens.append(("", [(len(bits) - 1, 0)], bits))
+        elif name:
+            tokens.append((name, [(int(width) - 1, 0)], ""))
+        else:
+            ranges = [r.split(":") for r in where.split("|")]
+            tokens.append((scattered, [(int(r[0]), int(r[-1])) for r in ranges], ""))
+    total = sum(high - low + 1 for _, ranges, _ in tokens for high, low in ranges)
+    if total not in (16, 32):
+        raise ValueError(f"pattern {pattern!r} has {total} bits")
+    mask = match = 0
+    at = total
+    pieces: dict[str, list[Piece]] = {}
+    for name, ranges, bits in tokens:
+        for high, low in ranges:
+            n = high - low + 1
+            at -= n
+            if bits:
+                mask |= ((1 << n) - 1) << at
+                match |= int(bits, 2) << at
+            else:
+                pieces.setdefault(name, []).append(Piece(at, n, low))
+    fields = tuple(
+        FieldSpec(name, tuple(parts), name.startswith("imm")) for name, parts in pieces.items()
+    )
+    return total, mask, match, fields
+
+
+@dataclass
+class Node:
+    """A decoder tree's inner node: some bits of the word choose the child."""
+
+    shift: int
+    mask: int
+    children: dict[int, Node | list[Instruction]] = field(
+        default_factory=dict[int, "Node | list[Instruction]"]
+    )
+
+
+def build_tree(insns: list[Instruction], used: int = 0) -> Node | list[Instruction]:
+    """A tree over the bits that all of these patterns fix; lists where none is left."""
+    common = ~used
+    for insn in insns:
+        common &= insn.mask
+    if len(insns) <= 1 or common <= 0:
+        return insns
+    shift = (common & -common).bit_length() - 1
+    mask = 0
+    while common >> (shift + mask.bit_length()) & 1:
+        mask = mask << 1 | 1
+    node = Node(shift, mask)
+    groups: dict[int, list[Instruction]] = {}
+    for insn in insns:
+        groups.setdefault(insn.match >> shift & mask, []).append(insn)
+    for key, group in groups.items():
+        node.children[key] = build_tree(group, used | mask << shift)
+    return node
+
+
+class Isa:
+    """A set of instruction definitions.
+
+    Frontends create one and decorate their bodies with ``insn`` and their compressed
+    forms with ``expand``.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.instructions: dict[str, Instruction] = {}
+
+    def _add(self, pattern: str, asm: str, when: str, function: Any, name: str) -> Instruction:
+        width, mask, match, fields = parse_pattern(pattern)
+        insn = Instruction(name, width, mask, match, fields, asm, when)
+        for other in self.instructions.values():
+            if other.width == width and (other.match ^ match) & other.mask & mask == 0:
+                narrower = other.mask & mask in (other.mask, mask) and other.mask != mask
+                if not narrower:
+                    raise ValueError(f"{name} overlaps {other.name}")
+        if name in self.instructions:
+            raise ValueError(f"{name} is defined twice")
+        names = function.__code__.co_varnames[: function.__code__.co_argcount]
+        own = {f.name for f in fields}
+        for wanted in names:
+            if wanted != "s" and wanted not in own:
+                raise ValueError(f"{name}: the pattern has no field {wanted}")
+        insn.index = len(self.instructions)
+        self.instructions[name] = insn
+        return insn
+
+    def insn(
+        self, pattern: str, asm: str, when: str, name: str | None = None
+    ) -> Callable[[Body], Body]:
+        """Define an instruction by its body ``f(s, field, ...)``."""
+
+        def decorate(body: Body) -> Body:
+            label = name or body.__name__.rstrip("_").replace("__", ".")
+            insn = self._add(pattern, asm, when, body, label)
+            insn.body = body
+            code = body.__code__
+            insn.operands = code.co_varnames[1 : code.co_argcount]
+            return body
+
+        return decorate
+
+    def expand(self, pattern: str, asm: str, when: str) -> Callable[[Expansion], Expansion]:
+        """Define a form that stands for another instruction.
+
+        The function gets the fields' values and returns (name, fields), or None where
+        the encoding is reserved.
+        """
+
+        def decorate(function: Expansion) -> Expansion:
+            label = function.__name__.rstrip("_").replace("__", ".")
+            self._add(pattern, asm, when, function, label).expansion = function
+            return function
+
+        return decorate
+
+    def decoder(self, extensions: frozenset[str] | None = None) -> Decoder:
+        """A decoder of the instructions of these extensions (all if None)."""
+        chosen = [
+            i for i in self.instructions.values() if extensions is None or i.when in extensions
+        ]
+        return Decoder(self, chosen)
+
+
+class Decoder:
+    """Decodes words of an instruction set, remembering what it saw."""
+
+    def __init__(self, isa: Isa, insns: list[Instruction]) -> None:
+        self.isa = isa
+        self.trees = {
+            width: build_tree([i for i in insns if i.width == width]) for width in (16, 32)
+        }
+        self.enabled = {i.name for i in insns}
+        self._seen: dict[int, Decoded | None] = {}
+
+    def decode(self, word: int) -> Decoded | None:
+        """The instruction in a word (16 bits of it if those say so); None if illegal."""
+        if word & 3 != 3:
+            word &= 0xFFFF
+        try:
+            return self._seen[word]
+        except KeyError:
+            found = self._seen[word] = self._decode(word)
+            return found
+
+    def _decode(self, word: int) -> Decoded | None:
+        width = 32 if word & 3 == 3 else 16
+        insn = self._find(word, width)
+        if insn is None:
+            return None
+        fields = insn.decode(word)
+        if insn.expansion is None:
+            return Decoded(insn, fields, width // 8)
+        code = insn.expansion.__code__
+        names = code.co_varnames[: code.co_argcount]
+        target = insn.expansion(*(fields[n] for n in names))
+        if target is None or target[0] not in self.enabled:
+            return None
+        base = self.isa.instructions[target[0]]
+        full = {f.name: target[1].get(f.name, 0) for f in base.fields}
+        return Decoded(base, full, width // 8)
+
+    def _find(self, word: int, width: int) -> Instruction | None:
+        node = self.trees[width]
+        while isinstance(node, Node):
+            child = node.children.get(word >> node.shift & node.mask)
+            if child is None:
+                return None
+            node = child
+        best: Instruction | None = None
+        for insn in node:
+            if word & insn.mask == insn.match and (
+                best is None or insn.mask.bit_count() > best.mask.bit_count()
+            ):
+                best = insn
+        return best
