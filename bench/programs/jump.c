@@ -6,7 +6,7 @@ static jmp_buf escape;
 
 __attribute__((noinline)) static uint64_t descend(uint64_t depth, uint64_t sum)
 {
-    if (depth == 0 && sum) /* a hash, never zero; but the compiler cannot know */
+    if (depth == 0 && sum) /* not zero here; but the compiler cannot know */
         longjmp(escape, 1 + (int)(sum & 0xff));
     if (depth == 0)
         return sum;
@@ -20,7 +20,7 @@ int main(int argc, char **argv)
     while (left) {
         int code = setjmp(escape);
         if (code == 0)
-            return (int)descend(left % 12, left);
+            return (int)descend(left % 12, left | 1 << 20);
         sum = mix(sum, (uint64_t)code);
         left--;
     }
