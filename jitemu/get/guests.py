@@ -1,0 +1,208 @@
+"""The guests that ``jitemu get`` makes: a bootable Linux and a tree of programs."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import lzma
+import os
+import re
+import shutil
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from jitemu.get import deb
+from jitemu.get.apt import Apt, Progress
+from jitemu.get.cpio import Cpio
+from jitemu.get.kernel_modules import loading_order
+from jitemu.messages import fail
+
+FORMAT = 1
+"""Raised when what is written changes, so that folders made before are made again."""
+SUITE = "trixie"
+ARCHITECTURE = "riscv64"
+MANIFEST = "manifest.json"
+
+VIRTIO_MODULES = ("virtio_mmio", "virtio_blk", "virtio_net", "virtio_rng")
+# ext4 asks for crc32c by its generic name, which its depends= line does not tell
+EXT4_MODULES = ("crc32c_generic", "ext4")
+ROOT_PACKAGES = """
+    bash busybox-static bzip2 coreutils dash diffutils findutils gawk grep gzip libc-bin
+    libc6 libstdc++6 lua5.4 openssl perl-base python3 sed sqlite3 tar xz-utils zstd
+""".split()
+APPLETS = """
+    [ ash awk base64 basename blkid bzip2 cat chmod chroot clear cmp cp cpio cut date dd df
+    diff dirname dmesg du echo env expr false find free fsync getty grep gunzip gzip halt
+    head hexdump hostname hwclock id ifconfig insmod ip kill ln losetup ls lsmod md5sum mkdir
+    mke2fs mkfifo mknod mktemp mount mv nc netstat nproc od ping pivot_root poweroff printf
+    ps pwd readlink reboot rm rmdir rmmod route sed seq setsid sh sha1sum sha256sum sha512sum
+    sleep sort stat stty switch_root sync sysctl tail tar taskset tee telnet test time timeout
+    top touch tr true tty udhcpc umount uname uniq uptime vi wc wget which xargs xxd xz yes
+    zcat
+""".split()
+
+
+class Steps(Protocol):
+    """Somebody who is told what is being done."""
+
+    def step(self, text: str) -> Progress:
+        """A new step begins; its progress goes to the function returned."""
+        ...
+
+
+def riscv64_linux(apt: Apt, folder: Path, steps: Steps) -> None:
+    """Debian's kernel (Image), its virtio and ext4 modules, busybox and an initramfs."""
+    apt.update(steps.step("package lists"))
+    meta = apt.fetch(["linux-image-riscv64"], steps.step("kernel's name"), closure=False)[0]
+    match = re.match(r"linux-image-\S+", deb.field(meta, "Depends"))
+    if match is None:
+        fail("linux-image-riscv64 does not name a kernel package")
+    kernel = apt.fetch([match.group()], steps.step("kernel"), closure=False)[0]
+    box = apt.fetch(["busybox-static"], steps.step("busybox"), closure=False)[0]
+
+    progress = steps.step("initramfs")
+    files = deb.read_files(
+        kernel, lambda path: path.startswith("boot/") or re.search(r"\.ko(\.xz|\.gz)?$", path)
+    )
+    progress(30)
+    busybox = next(iter(deb.read_files(box, lambda path: path.endswith("bin/busybox")).values()))
+    modules = Modules(files)
+    sets = {
+        "virtio": loading_order(modules, VIRTIO_MODULES),
+        "ext4": loading_order(modules, EXT4_MODULES),
+    }
+    progress(60)
+    for name, ramfs in (
+        ("initramfs.cpio.gz", initramfs(busybox, modules, sets)),
+        ("initramfs-small.cpio.gz", initramfs(busybox, {}, {})),
+    ):
+        (folder / name).write_bytes(gzip.compress(ramfs, 9, mtime=0))
+    (folder / "Image").write_bytes(kernel_image(files))
+    (folder / "busybox").write_bytes(busybox)
+    (folder / "busybox").chmod(0o755)
+    progress(100)
+
+
+def kernel_image(files: Mapping[str, bytes]) -> bytes:
+    """The raw Image among a kernel package's files."""
+    for path, data in files.items():
+        if re.match(r"boot/vmlinu[xz]-", path):
+            image = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+            if image[0x30:0x38] == b"RISCV\0\0\0":
+                return image
+    fail("the kernel package holds no RISC-V Image")
+
+
+class Modules(Mapping[str, bytes]):
+    """A kernel package's modules by name (with '_'), unpacked when they are looked at."""
+
+    def __init__(self, files: Mapping[str, bytes]) -> None:
+        self._packed: dict[str, tuple[str, bytes]] = {}
+        self._plain: dict[str, bytes] = {}
+        for path, data in files.items():
+            match = re.search(r"([^/]+)\.ko(\.xz|\.gz)?$", path)
+            if match:
+                self._packed[match[1].replace("-", "_")] = (match[2] or "", data)
+
+    def __getitem__(self, name: str) -> bytes:
+        if name not in self._plain:
+            kind, data = self._packed[name]
+            unpack = {".xz": lzma.decompress, ".gz": gzip.decompress}.get(kind, bytes)
+            self._plain[name] = unpack(data)
+        return self._plain[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._packed
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._packed)
+
+    def __len__(self) -> int:
+        return len(self._packed)
+
+
+def initramfs(busybox: bytes, modules: Mapping[str, bytes], sets: Mapping[str, list[str]]) -> bytes:
+    """An initramfs, not compressed; ``sets``: name -> modules in the order they load."""
+    cpio = Cpio()
+    for name in ("bin", "dev", "etc", "lib", "mnt", "proc", "root", "sys", "tmp"):
+        cpio.folder(name)
+    cpio.character_device("dev/console", 5, 1)
+    cpio.character_device("dev/null", 1, 3, 0o666)
+    cpio.symlink("sbin", "bin")
+    cpio.file("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n")
+    cpio.file("etc/group", b"root:x:0:\n")
+    cpio.file("bin/busybox", busybox, 0o755)
+    for name in APPLETS:
+        cpio.symlink(f"bin/{name}", "busybox")
+    for name in sorted({name for names in sets.values() for name in names}):
+        cpio.file(f"lib/modules/{name}.ko", modules[name])
+    for name, names in sorted(sets.items()):
+        cpio.file(f"lib/modules/{name}.list", "".join(f"{line}\n" for line in names).encode())
+    cpio.file("init", Path(__file__).with_name("init.txt").read_bytes(), 0o755)
+    return cpio.finish()
+
+
+def riscv64_root(apt: Apt, folder: Path, steps: Steps) -> None:
+    """A tree for ``jitemu user-riscv64 -L``: shells, coreutils, python3, openssl..."""
+    apt.update(steps.step("package lists"))
+    packages = apt.fetch(ROOT_PACKAGES, steps.step("packages"), closure=True)
+    progress = steps.step("unpacking")
+    root = folder / "root"
+    deb.unpack_tree(packages, root)
+    for path, text in (
+        ("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n"),
+        ("etc/group", "root:x:0:\n"),
+        ("etc/hosts", "127.0.0.1 localhost\n"),
+        ("etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"),
+    ):
+        (root / path).parent.mkdir(exist_ok=True)
+        (root / path).write_text(text)
+    # what the packages' own scripts would have linked
+    for link, to in (("awk", "gawk"), ("sh", "dash"), ("lua", "lua5.4")):
+        full = root / "usr/bin" / link
+        if not os.path.lexists(full) and (root / "usr/bin" / to).exists():
+            full.symlink_to(to)
+    for name in ("tmp", "root", "proc", "dev", "sys"):
+        (root / name).mkdir(exist_ok=True)
+    progress(100)
+
+
+Builder = Callable[[Apt, Path, Steps], None]
+GUESTS: dict[str, tuple[Builder, str]] = {
+    "riscv64-linux": (riscv64_linux, "Debian's riscv64 kernel and a busybox initramfs"),
+    "riscv64-root": (riscv64_root, "a tree of Debian's riscv64 programs for user-riscv64 -L"),
+}
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether the folder was made whole by this version of the code."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        files = {name: (folder / name).stat().st_size for name in manifest["files"]}
+        return manifest["format"] == FORMAT and files == manifest["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def make(name: str, target: Path, find_mirror: Callable[[], str], steps: Steps) -> None:
+    """Make the guest ``name`` in the folder ``target``; it appears there whole or not at all."""
+    fresh = target.with_name(f".{target.name}.{os.getpid()}")
+    state = fresh.with_name(fresh.name + ".apt")
+    try:
+        fresh.mkdir(parents=True)
+        apt = Apt(state, find_mirror(), SUITE, ARCHITECTURE)
+        GUESTS[name][0](apt, fresh, steps)
+        files = {path.name: path.stat().st_size for path in fresh.iterdir() if path.is_file()}
+        manifest = {"format": FORMAT, "files": files}
+        (fresh / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+        shutil.rmtree(target, ignore_errors=True)
+        fresh.rename(target)
+    except OSError as error:
+        fail(f"{error.filename or target}: cannot make {name}: {error.strerror or error}")
+    except (StopIteration, struct.error, EOFError, lzma.LZMAError):
+        fail(f"cannot make {name}: a package does not hold what was expected of it")
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(state, ignore_errors=True)
