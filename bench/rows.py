@@ -1,0 +1,159 @@
+"""The rows: every job that is measured, declared once."""
+
+from __future__ import annotations
+
+from bench.inputs import PROGRAM_IN_GUEST
+from bench.model import Row
+
+
+def _program(group: str, source: str, size: int, about: str) -> Row:
+    """A C program in user mode."""
+    guest, native = ("{user}", "{program}", "{n}"), ("{native}", "{n}")
+    return Row(source, group, about, guest, native, source, size, pattern=rf"^{source} \w{{16}}\n$")
+
+
+def _in_guest(row: Row) -> Row:
+    """The same program inside a booted Linux, which a second initramfs archive brings in.
+
+    The lines around it are timed by the host, so neither the boot nor the guest's clock is
+    in the figure (CPU time and memory are those of the whole run).
+    """
+    run = f"echo BENCH-BEGIN; /{PROGRAM_IN_GUEST} {{n}}; echo BENCH-END"
+    return Row(
+        f"system-{row.name}",
+        "system",
+        f"{row.about}, in a booted Linux",
+        (*MACHINE, "-initrd", "{overlay}", "-append", f'{CONSOLE} quiet guest.run="{run}"'),
+        row.native,
+        row.source,
+        row.size,
+        row.pattern,
+        span=("BENCH-BEGIN", "BENCH-END"),
+    )
+
+
+def _debian(name: str, about: str, size: int, *command: str, pattern: str = "") -> Row:
+    """A program of the riscv64 Debian sysroot."""
+    guest = ("{user}", "-L", "{root}", "{root}/usr/bin/" + command[0], *command[1:])
+    return Row(name, "debian", about, guest, size=size, pattern=pattern)
+
+
+def _speed(name: str, algorithm: str) -> Row:
+    command = ("{user}", "-L", "{root}", "{root}/usr/bin/openssl", "speed", "-mr")
+    options = ("-seconds", "1", "-bytes", "8192", "-evp", algorithm)
+    about = f"openssl speed {algorithm}"
+    return Row(name, "debian", about, (*command, *options), same=False, rate=RATE)
+
+
+CONSOLE = "console=ttyS0"
+MACHINE = ("{system}", "-M", "virt", "-m", "128M", "-nographic", "-kernel", "{image}")
+RATE = r"\+F:\d+:[^:]*:([\d.]+)"  # bytes/s in the -mr output of openssl speed
+
+INTEGER = (
+    _program("integer", "sieve", 1200, "sieve of Eratosthenes"),
+    _program("integer", "sha256", 7400, "SHA-256"),
+    _program("integer", "lz", 1200, "LZ77 compressor and CRC-32"),
+    _program("integer", "sort", 370, "quicksort and heapsort"),
+    _program("integer", "matrix", 3500, "integer matrix products, with remainders"),
+    _program("integer", "nqueens", 28000, "n queens by bit masks"),
+    _program("integer", "hashtable", 2100, "hash table of strings"),
+    _program("integer", "strsearch", 1300, "substring search and wildcards"),
+    _program("integer", "bytecode", 580, "a bytecode interpreter"),
+    _program("integer", "lfsr", 10000, "shift registers and bit tricks"),
+    _program("integer", "mix", 5300, "lists, matrices, state machine, CRC-16"),
+)
+
+ROWS = (
+    Row(
+        "hello",
+        "startup",
+        "a static program that prints a line",
+        ("{user}", "{program}"),
+        ("{native}",),
+        "hello",
+    ),
+    Row(
+        "true",
+        "startup",
+        "true of the sysroot, dynamically linked",
+        ("{user}", "-L", "{root}", "{root}/usr/bin/true"),
+    ),
+    Row(
+        "python-pass",
+        "startup",
+        "python3 -c pass on the host, for comparison",
+        native=("{python}", "-c", "pass"),
+    ),
+    *INTEGER,
+    _program("float", "nbody", 700, "gravity of five bodies, double"),
+    _program("float", "matmul", 1800, "matrix product with fused multiply-add, double"),
+    _program("float", "fft", 3800, "fast Fourier transform, double"),
+    _program("float", "mandelbrot", 750, "escape times, double"),
+    _program("float", "spectral", 1850, "spectral norm, double"),
+    _program("float", "filter", 480, "digital filters, single"),
+    _program("memory", "memcopy", 1100, "memcpy, memmove, memset"),
+    _program("memory", "stride", 530, "reads and writes with strides"),
+    _program("memory", "chase", 1700, "pointer chasing"),
+    _program("memory", "list", 10000, "linked lists on the heap"),
+    _program("branch", "fib", 7500, "recursive calls"),
+    _program("branch", "indirect", 4400, "calls through a table"),
+    _program("branch", "dispatch", 1400, "switch of many cases"),
+    _program("branch", "jump", 24000, "setjmp and longjmp"),
+    _program("syscall", "getpid", 7700, "getpid"),
+    _program("syscall", "pipe", 16000, "write and read of a pipe"),
+    _program("syscall", "clock", 12000, "clock_gettime"),
+    _debian(
+        "python-sum",
+        "python3.13, a sum of squares",
+        2_000_000,
+        *("python3.13", "-S", "-B", "-c", "print(sum(i * i for i in range({n})))"),
+        pattern=r"^\d+\n$",
+    ),
+    _debian(
+        "python-imports",
+        "python3.13, library imports",
+        0,
+        *("python3.13", "-B", "-c", "import json, re, decimal; print(json.dumps([1]))"),
+        pattern=r"^\[1\]\n$",
+    ),
+    _debian(
+        "bash-loop",
+        "bash, an arithmetic loop",
+        100_000,
+        *("bash", "-c", "for ((i = 0; i < {n}; i++)); do ((s += i % 7)); done; echo $s"),
+        pattern=r"^\d+\n$",
+    ),
+    _debian(
+        "gawk",
+        "gawk, fields into an array",
+        1_500_000,
+        *("gawk", "BEGIN {{ for (i = 0; i < {n}; i++) a[i % 1000] += i * 3 % 11; print a[7] }}"),
+        pattern=r"^\d+\n$",
+    ),
+    _debian(
+        "sha256sum",
+        "sha256sum of a file",
+        100 << 10,
+        *("sha256sum", "{data}"),
+        pattern=r"^[0-9a-f]{64}  ",
+    ),
+    _debian("gzip", "gzip of a file", 8 << 10, "gzip", "-n", "-c", "{data}"),
+    _debian(
+        "openssl-dgst",
+        "openssl dgst -sha512 of a file",
+        100 << 10,
+        *("openssl", "dgst", "-sha512", "{data}"),
+        pattern=r"= [0-9a-f]{128}\n$",
+    ),
+    _speed("speed-sha256", "sha256"),
+    _speed("speed-aes", "aes-128-cbc"),
+    Row(
+        "boot",
+        "boot",
+        "Debian's kernel to power-off",
+        (*MACHINE, "-initrd", "{initrd}", "-append", f"{CONSOLE} guest.end=poweroff"),
+        pattern=r"(?m)^GUEST-END ",
+        same=False,
+    ),
+    *(_in_guest(row) for row in INTEGER),
+)
