@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import build
+from jitemu.get.cpio import Cpio
 from jitemu.messages import fail, note
 
 if TYPE_CHECKING:
@@ -89,23 +90,10 @@ class Inputs:
         """The guest's initramfs with a second archive behind it that holds the program."""
         program = build.build(row.source, build.GUEST_COMPILER)
         first = self._initramfs().read_bytes()
-        name, _, _ = PROGRAM_IN_GUEST.rpartition("/")
-        second = cpio([(name, 0o40755, b""), (PROGRAM_IN_GUEST, 0o100755, program.read_bytes())])
+        archive = Cpio()
+        archive.file(PROGRAM_IN_GUEST, program.read_bytes(), 0o755)
         padding = bytes(-len(first) % 4)  # the kernel looks for the next archive at 4-byte steps
-        return build.keep(f"overlays/{program.name}.cpio", [first, padding, second])
-
-
-def cpio(entries: Sequence[tuple[str, int, bytes]]) -> bytes:
-    """An archive in the "newc" format of (path, mode, content), as the kernel unpacks it."""
-    out = bytearray()
-    for number, (path, mode, content) in enumerate([*entries, ("TRAILER!!!", 0, b"")], 1):
-        name = path.encode() + b"\0"
-        # inode, mode, uid, gid, links, mtime, size, device (2), rdev (2), name size, checksum
-        fields = (number, mode, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(name), 0)
-        out += b"070701" + b"".join(b"%08X" % field for field in fields) + name
-        out += bytes(-len(out) % 4) + content
-        out += bytes(-len(out) % 4)
-    return bytes(out)
+        return build.keep(f"overlays/{program.name}.cpio", [first, padding, archive.finish()])
 
 
 def data_file(kib: int) -> Path:
