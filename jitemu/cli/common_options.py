@@ -1,0 +1,80 @@
+"""Options that both commands have."""
+
+from __future__ import annotations
+
+from jitemu.cli.options import Option, Shown, flag, integer, value
+
+DEFAULT_HOT_THRESHOLD = 0x4000
+"""Executions of a loop head or call target before its region is compiled."""
+
+
+def version_text() -> str:
+    """``jitemu version N``: the number that the installed package has."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return f"jitemu version {version('jitemu')}"
+    except PackageNotFoundError:
+        return "jitemu version unknown (run from a folder that is not installed)"
+
+
+def _show_version(_before: bool, _text: str) -> bool:
+    raise Shown(version_text())
+
+
+def _log_items(text: str) -> tuple[str, ...]:
+    from jitemu.trace import help_text, parse_items
+
+    if text == "help":
+        raise Shown(help_text())
+    return parse_items(text)
+
+
+def _filter_ranges(text: str) -> tuple[tuple[int, int], ...]:
+    from jitemu.trace import parse_ranges
+
+    return parse_ranges(text)
+
+
+def _cpu(text: str) -> str:
+    from jitemu.cli.cpu import features, help_text
+
+    if text == "help":
+        raise Shown(help_text())
+    features(text)
+    return text
+
+
+HELP = flag("h", "print this help", aliases=("help",))
+VERSION = Option(
+    "version", "", "display version information and exit", False, _show_version, env="VERSION"
+)
+CPU = value("cpu", "model", "select CPU (-cpu help for list)", "rv64", _cpu, env="CPU")
+LOG_ITEMS = value(
+    "d",
+    "item[,...]",
+    "enable logging of specified items (use '-d help' for a list of items)",
+    (),
+    _log_items,
+    env="LOG",
+)
+LOG_FILTER = value(
+    "dfilter",
+    "range[,...]",
+    "filter logging based on address range",
+    (),
+    _filter_ranges,
+    env="DFILTER",
+)
+LOG_FILE = value(
+    "D", "logfile", "write logs to 'logfile' (default stderr)", "", str, env="LOG_FILENAME"
+)
+HOT_THRESHOLD = value(
+    "hot-threshold",
+    "count",
+    "compile a region after 'count' executions (0: never, 1: every block)",
+    DEFAULT_HOT_THRESHOLD,
+    integer(0, 2**31 - 1),
+    env="HOT_THRESHOLD",
+)
+NO_CACHE = flag("no-cache", "neither read nor write translated code on disk", env="NO_CACHE")

@@ -1,0 +1,250 @@
+"""The command line's machinery: options are rows, and parser, help and errors come from them.
+
+Names follow QEMU: one dash (two are accepted), the argument in the next word, and where a
+row has one, an environment variable.  Kept free of argparse and of anything slow to import,
+because every run of a guest program pays for it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+T = TypeVar("T")
+ENVIRONMENT_PREFIXES = ("JITEMU_", "QEMU_")
+
+
+class Shown(Exception):
+    """Text that was asked for (-help, -version, -cpu help): printed, exit status 0."""
+
+
+class Option(Generic[T]):
+    """One row: an option, how its text becomes a value, and what help says of it.
+
+    ``fold(before, text)`` gives the value after one more occurrence (``text`` is empty for
+    a flag) and raises UserError for text it cannot take.  Options with one ``key`` share
+    one value, so that their order on the command line is kept.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        argument: str,
+        description: str,
+        default: T,
+        fold: Callable[[T, str], T],
+        *,
+        env: str = "",
+        aliases: tuple[str, ...] = (),
+        key: str = "",
+    ) -> None:
+        self.name = name
+        self.argument = argument
+        self.description = description
+        self.default = default
+        self.fold = fold
+        self.env = env
+        self.aliases = aliases
+        self.key = key or name
+
+
+def flag(
+    name: str, description: str, *, env: str = "", aliases: tuple[str, ...] = ()
+) -> Option[bool]:
+    """An option without an argument."""
+    return Option(name, "", description, False, _set, env=env, aliases=aliases)
+
+
+def _set(_before: bool, _text: str) -> bool:
+    return True
+
+
+def value(
+    name: str,
+    argument: str,
+    description: str,
+    default: T,
+    parse: Callable[[str], T],
+    *,
+    env: str = "",
+    aliases: tuple[str, ...] = (),
+) -> Option[T]:
+    """An option whose last occurrence counts."""
+
+    def fold(_before: T, text: str) -> T:
+        return parse(text)
+
+    return Option(name, argument, description, default, fold, env=env, aliases=aliases)
+
+
+class Parsed:
+    """What one command line said: ``parsed[ROW]`` is that row's value, typed as the row."""
+
+    def __init__(self) -> None:
+        self.words: list[str] = []
+        """The option words themselves, as given (without the program and its arguments)."""
+        self.rest: list[str] = []
+        """The words from the first one that is not an option."""
+        self._values: dict[str, Any] = {}
+
+    def __getitem__(self, option: Option[T]) -> T:
+        return self._values.get(option.key, option.default)
+
+    def given(self, option: Option[Any]) -> bool:
+        """Whether the option was on the command line or in the environment."""
+        return option.key in self._values
+
+    def add(self, option: Option[Any], text: str) -> None:
+        """Take one occurrence; an error names the option and its text."""
+        try:
+            self._values[option.key] = option.fold(self[option], text)
+        except ValueError as error:
+            from jitemu.messages import fail
+
+            fail(f"-{option.name} {text}: {error}")
+
+
+def parse(
+    options: Iterable[Option[Any]], words: Sequence[str], environ: Mapping[str, str]
+) -> Parsed:
+    """Read the environment, then the words up to the first that is not an option.
+
+    A value parser says what is wrong by ValueError; this adds where, as a UserError.
+    """
+    rows: dict[str, Option[Any]] = {}
+    parsed = Parsed()
+    for option in options:
+        for name in (option.name, *option.aliases):
+            rows[name] = option
+        if option.env:
+            for prefix in ENVIRONMENT_PREFIXES:
+                text = environ.get(prefix + option.env)
+                if text is not None:
+                    parsed.add(option, text)
+                    break
+    index = 0
+    while index < len(words):
+        word = words[index]
+        if len(word) < 2 or word[0] != "-":
+            break
+        index += 1
+        if word == "--":
+            break
+        index = _take(rows, parsed, words, index)
+    parsed.words = list(words[:index])
+    parsed.rest = list(words[index:])
+    return parsed
+
+
+def _take(rows: dict[str, Option[Any]], parsed: Parsed, words: Sequence[str], index: int) -> int:
+    """Take the option before ``index`` and its argument; the index after them."""
+    word = words[index - 1]
+    option = rows.get(word[2:] if word[1] == "-" else word[1:])
+    if option is None:
+        from jitemu.messages import fail
+
+        fail(f"{word}: invalid option")
+    if not option.argument:
+        parsed.add(option, "")
+        return index
+    if index == len(words):
+        from jitemu.messages import fail
+
+        fail(f"{word}: requires an argument")
+    parsed.add(option, words[index])
+    return index + 1
+
+
+def invocation(option: Option[Any]) -> str:
+    """The option as help shows it: ``-name argument``."""
+    return f"-{option.name} {option.argument}".rstrip()
+
+
+def table_with_environment(options: Sequence[Option[Any]]) -> str:
+    """QEMU's user-mode table: argument, environment variable, description."""
+    names = [(option.env and ENVIRONMENT_PREFIXES[0] + option.env) for option in options]
+    left = max(len(invocation(option)) for option in options)
+    middle = max(len("Env-variable"), *map(len, names))
+    lines = [f"{'Argument':<{left}} {'Env-variable':<{middle}} Description"]
+    for option, env in zip(options, names, strict=True):
+        lines.append(f"{invocation(option):<{left}} {env:<{middle}} {option.description}")
+        lines += [f"{'-' + alias:<{left}}" for alias in option.aliases]
+    return "\n".join(lines)
+
+
+def table(options: Iterable[Option[Any]]) -> str:
+    """QEMU's system-mode list: description in column 16, or below a long argument."""
+    lines: list[str] = []
+    for option in options:
+        head = " or ".join([f"-{alias}" for alias in option.aliases] + [invocation(option)])
+        first, *others = option.description.split("\n")
+        lines.append(f"{head:<15} {first}")
+        lines += [" " * 16 + other for other in others]
+    return "\n".join(lines)
+
+
+def one_of(*allowed: str) -> Callable[[str], str]:
+    """A parser that takes these words only."""
+
+    def parse_word(text: str) -> str:
+        if text not in allowed:
+            raise ValueError(f"expected {' or '.join(allowed)}")
+        return text
+
+    return parse_word
+
+
+def integer(low: int, high: int) -> Callable[[str], int]:
+    """A parser for numbers in C's notation (10, 0x10, 010) from low to high, both included."""
+
+    def parse_integer(text: str) -> int:
+        octal = len(text) > 1 and text[0] == "0" and text.isdigit()
+        try:
+            number = int(text, 8 if octal else 0)
+        except ValueError:
+            number = low - 1
+        if not low <= number <= high:
+            raise ValueError(f"expected a number from {low} to {high}")
+        return number
+
+    return parse_integer
+
+
+SIZE_SUFFIXES = "bkmgtpe"
+
+
+def size(text: str, default_suffix: str = "b") -> int:
+    """Bytes from a number with a suffix K, M, G, T, P or E (powers of 1024), as in QEMU.
+
+    A decimal number may have a fraction (1.5G); a hexadecimal one has no suffix.
+    """
+    digits, suffix = text, default_suffix
+    hexadecimal = text[:2].lower() == "0x"
+    if hexadecimal:
+        suffix = "b"
+    elif text and text[-1].lower() in SIZE_SUFFIXES:
+        digits, suffix = text[:-1], text[-1].lower()
+    shift = 10 * SIZE_SUFFIXES.index(suffix)
+    whole, _, fraction = digits.partition(".")
+    try:
+        number = int(whole, 16 if hexadecimal else 10) << shift
+        if fraction:
+            number += (int(fraction) << shift) // 10 ** len(fraction)
+    except ValueError:
+        number = -1
+    if not 0 <= number < 1 << 64:
+        raise ValueError(
+            "expected a non-negative number below 2^64 with an optional suffix K, M, G or T"
+        )
+    return number
+
+
+def on_off(text: str) -> bool:
+    """``on`` and ``off`` (also yes/no, true/false, y/n, as QEMU takes them)."""
+    if text in ("on", "yes", "true", "y"):
+        return True
+    if text in ("off", "no", "false", "n"):
+        return False
+    raise ValueError("expects 'on' or 'off'")

@@ -1,0 +1,149 @@
+"""The options of ``jitemu system-riscv64``, a row each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jitemu.cli import common_options as common
+from jitemu.cli.options import Option, Shown, flag, on_off, one_of, size, table, value
+
+MACHINES = {"virt": "RISC-V VirtIO board"}
+CHARACTER_DEVICES = "stdio, mon:stdio, pty, null, none, file:PATH or unix:PATH"
+DEFAULT_MEMORY = 128 << 20  # bytes
+
+
+class MachineChoice:
+    """``-M``: the board's name and its properties."""
+
+    __slots__ = ("aclint", "dumpdtb", "name")
+
+    def __init__(self) -> None:
+        self.name = "virt"
+        self.aclint = False
+        self.dumpdtb = ""
+        """The file that gets the device tree instead of a run, or nothing."""
+
+
+def _machine(text: str) -> MachineChoice:
+    choice = MachineChoice()
+    name, *properties = text.split(",")
+    choice.name = name.removeprefix("type=")
+    if "help" in (choice.name, *properties):
+        lines = [f"{name:<20} {about}" for name, about in MACHINES.items()]
+        raise Shown("\n".join(["Supported machines are:", *lines]))
+    if choice.name not in MACHINES:
+        raise ValueError("unsupported machine type (use -machine help to list supported machines)")
+    for item in properties:
+        key, _, content = item.partition("=")
+        if key == "aclint":
+            choice.aclint = on_off(content)
+        elif key == "dumpdtb" and content:
+            choice.dumpdtb = content
+        else:
+            raise ValueError(f"Property '{choice.name}-machine.{key}' not found")
+    return choice
+
+
+def _memory(text: str) -> int:
+    return size(text.removeprefix("size="), "m")
+
+
+def _processors(text: str) -> int:
+    if text.removeprefix("cpus=") != "1":
+        raise ValueError("the max CPUs supported by machine 'virt' is 1")
+    return 1
+
+
+def _character_device(text: str) -> str:
+    """Accept the names of CHARACTER_DEVICES; a path is checked where it is opened."""
+    kind, colon, path = text.partition(":")
+    plain = text in ("stdio", "mon:stdio", "pty", "null", "none")
+    if not plain and not (kind in ("file", "unix") and colon and path.split(",")[0]):
+        raise ValueError(f"not a character device; use {CHARACTER_DEVICES}")
+    return text
+
+
+def _add_serial(before: tuple[str, ...], text: str) -> tuple[str, ...]:
+    return (*before, _character_device(text))
+
+
+def _guest_name(text: str) -> str:
+    return text.split(",")[0]
+
+
+_NO_SERIAL: tuple[str, ...] = ()
+
+MACHINE = value(
+    "machine",
+    "[type=]name[,prop[=value][,...]]",
+    "\nselects emulated machine ('-machine help' for list)"
+    "\ndumpdtb=file writes the device tree to 'file' and exits"
+    "\naclint=on|off gives the ACLINT in place of the CLINT (default=off)",
+    MachineChoice(),
+    _machine,
+    aliases=("M",),
+)
+PROCESSORS = value("smp", "n", "set the number of CPUs to 'n' (only 1)", 1, _processors)
+MEMORY = value(
+    "m",
+    "[size=]megs",
+    "\nconfigure guest RAM; suffix K, M or G (default: 128M)",
+    DEFAULT_MEMORY,
+    _memory,
+)
+BIOS = value("bios", "file", "set the filename for the firmware ('none': built in)", "", str)
+KERNEL = value("kernel", "file", "use 'file' as kernel image", "", str)
+APPEND = value("append", "cmdline", "\nuse 'cmdline' as kernel command line", "", str)
+INITRD = value("initrd", "file", "use 'file' as initial ram disk", "", str)
+DTB = value("dtb", "file", "use 'file' as device tree image", "", str)
+NOGRAPHIC = flag("nographic", "disable graphical output and redirect serial I/Os to console")
+DISPLAY = value("display", "none", "select display backend type (only none)", "", one_of("none"))
+SERIAL = Option(
+    "serial",
+    "dev",
+    f"redirect the serial port to char device 'dev'\n({CHARACTER_DEVICES})",
+    _NO_SERIAL,
+    _add_serial,
+)
+MONITOR = value("monitor", "none", "redirect the monitor (only none)", "", one_of("none"))
+NO_REBOOT = flag("no-reboot", "exit instead of rebooting")
+STOPPED = flag("S", "freeze CPU at startup")
+NAME = value("name", "string", "set the name of the guest", "", _guest_name)
+PIDFILE = value("pidfile", "file", "write PID to 'file'", "", str)
+
+OPTIONS: tuple[Option[Any], ...] = (
+    common.HELP,
+    common.VERSION,
+    MACHINE,
+    common.CPU,
+    PROCESSORS,
+    MEMORY,
+    NAME,
+    DISPLAY,
+    NOGRAPHIC,
+    BIOS,
+    KERNEL,
+    APPEND,
+    INITRD,
+    DTB,
+    SERIAL,
+    MONITOR,
+    PIDFILE,
+    STOPPED,
+    NO_REBOOT,
+    common.LOG_ITEMS,
+    common.LOG_FILE,
+    common.LOG_FILTER,
+    common.HOT_THRESHOLD,
+    common.NO_CACHE,
+)
+
+
+def help_text() -> str:
+    """What ``jitemu system-riscv64 -help`` prints, in QEMU's layout."""
+    return f"""\
+usage: jitemu system-riscv64 [options]
+
+{table(OPTIONS)}
+
+During emulation with -nographic, Ctrl-A x quits and Ctrl-A h helps."""
