@@ -235,7 +235,9 @@ class Isa:
 
         return decorate
 
-    def expand(self, pattern: str, asm: str, when: str) -> Callable[[Expansion], Expansion]:
+    def expand(
+        self, pattern: str, asm: str, when: str, name: str | None = None
+    ) -> Callable[[Expansion], Expansion]:
         """Define a form that stands for another instruction.
 
         The function gets the fields' values and returns (name, fields), or None where
@@ -243,7 +245,7 @@ class Isa:
         """
 
         def decorate(function: Expansion) -> Expansion:
-            label = function.__name__.rstrip("_").replace("__", ".")
+            label = name or function.__name__.rstrip("_").replace("__", ".")
             self._add(pattern, asm, when, function, label).expansion = function
             return function
 
