@@ -189,3 +189,14 @@ def ebreak(s: S) -> None:
         s.set_field("pc", s.pc)
         s.call("raise_exception", 3, s.pc)
         s.leave()
+
+
+@isa.insn("0000000000000000", "illegal", "i")
+def illegal(s: S) -> None:
+    """What every undefined word does (this one is defined to be illegal)."""
+    if s.mode == "user":
+        s.exit(EXIT_ILLEGAL)
+    else:
+        s.set_field("pc", s.pc)
+        s.call("raise_exception", 2, 0)
+        s.leave()

@@ -33,16 +33,15 @@ TLB_MODES = 3
 class RuntimeState:
     """The words every guest has, known to the engine, stencils and native functions."""
 
-    budget: int
-    """Backward and indirect jumps left before the engine looks around; negative: now."""
     exit_request: int
+    """Not 0: look around at the next backward or indirect jump."""
     ctx_tag: int
     """The translation context, in the bits that jump-cache tags have for it."""
     pc: int
     dispatch: int
     """Host address: go on at ``pc`` (registers pinned)."""
-    expired: int
-    """Host address: the budget ran out; look around, then go on at ``pc``."""
+    look: int
+    """Host address: an exit was requested; look around, then go on at ``pc``."""
     exit: int
     """Host address: leave to the engine with ``exit_reason``."""
     exit_reason: int
@@ -52,7 +51,6 @@ class RuntimeState:
     """Host addresses of the native functions, in the order of the native library."""
     ctx: int
     """Translation context: what else than its bytes decides a block's meaning."""
-    budget_reload: int
     host_stack: int
     """Stack pointer at the entry from the engine (the fault handler returns there)."""
     host_mxcsr: int
@@ -72,6 +70,9 @@ class RuntimeState:
     link_site: int
     """Host address of the exit that wants to be linked to the block at ``pc``, or 0."""
     fetch_physical: int
+    """Physical address of pc, from the last look-up."""
+    guest_base: int
+    """Host address of guest address 0 (user mode)."""
     ram_base: int
     ram_size: int
     ram_host: int

@@ -1,0 +1,26 @@
+"""The one calling convention of everything native, and the names it uses in LLVM text.
+
+ghccc passes ten integer arguments in registers and saves none.  The first is the state,
+the others are the pinned guest registers; control passes by tail call, so a jump from
+any piece of translated code to any other costs one jump instruction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+CC = "ghccc"
+MAX_PINNED = 9
+
+HOST_REGISTERS = ("r13", "rbp", "r12", "rbx", "r14", "rsi", "rdi", "r8", "r9", "r15")
+"""Where ghccc passes the state and the pinned registers, in order."""
+
+
+def parameters(count: int) -> str:
+    """Parameter list of a translated function with so many pinned registers."""
+    return "ptr %s, " + ", ".join(f"i64 %p{i}" for i in range(count))
+
+
+def arguments(pins: Sequence[str]) -> str:
+    """Argument list: the state and the current values of the pinned registers."""
+    return "ptr %s, " + ", ".join(f"i64 {p}" for p in pins)

@@ -1,0 +1,189 @@
+"""From an object file with stencils to their bytes and relocations.
+
+LLVM ends a rare path with a jump of its own behind the hot code; jumps to such a jump
+are led straight to its target, so that the hot code ends with its way to @next.
+"""
+
+from __future__ import annotations
+
+from jitemu.backend_llvm.objects import RELOCATIONS, Relocation
+from jitemu.backend_llvm.stencils import Stencil
+
+
+class _Piece:
+    """An instruction of a stencil: bytes, relocations relative to it, internal target."""
+
+    __slots__ = ("code", "goto", "offset", "relocations")
+
+    def __init__(self, offset: int, code: bytes, goto: int | None) -> None:
+        self.offset = offset
+        self.code = bytearray(code)
+        self.goto = goto
+        self.relocations: list[Relocation] = []
+
+    @property
+    def outward(self) -> Relocation | None:
+        """The relocation of a plain jump out of the stencil."""
+        if self.code[:1] == b"\xe9" and len(self.relocations) == 1:
+            return self.relocations[0]
+        return None
+
+
+def _pieces(code: bytes, relocations: list[Relocation]) -> list[_Piece]:
+    import capstone
+
+    md = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+    starts = [(i.address, i.size, i.mnemonic, i.op_str) for i in md.disasm(code, 0)]
+    if sum(size for _, size, _, _ in starts) != len(code):
+        raise ValueError("a stencil that cannot be disassembled")
+    pieces: list[_Piece] = []
+    rest = sorted(relocations)
+    for at, size, mnemonic, operands in starts:
+        mine: list[Relocation] = []
+        while rest and rest[0][0] < at + size:
+            offset, kind, symbol, addend = rest.pop(0)
+            mine.append((offset - at, kind, symbol, addend))
+        goto = None
+        if mnemonic[0] == "j" and not mine and operands.startswith("0x"):
+            goto = int(operands, 16)
+        elif mnemonic[0] == "j" and not mine and operands.isdigit():
+            goto = int(operands)
+        piece = _Piece(at, code[at : at + size], goto)
+        piece.relocations = mine
+        pieces.append(piece)
+    return pieces
+
+
+def _lead(pieces: list[_Piece]) -> None:
+    """Lead internal jumps that arrive at an outward jump straight to its target."""
+    at = {p.offset: p for p in pieces}
+    for piece in pieces:
+        if piece.goto is None:
+            continue
+        out = at[piece.goto].outward
+        if out is None:
+            _widen(piece)
+            continue
+        piece.goto = None
+        _, kind, symbol, addend = out
+        first = piece.code[0]
+        if first in (0xEB, 0xE9):
+            piece.code = bytearray(b"\xe9\0\0\0\0")
+            piece.relocations = [(1, kind, symbol, addend)]
+        else:
+            condition = piece.code[1] if first == 0x0F else first + 0x10
+            piece.code = bytearray((0x0F, condition, 0, 0, 0, 0))
+            piece.relocations = [(2, kind, symbol, addend)]
+
+
+def _widen(piece: _Piece) -> None:
+    """Give an internal jump its 32-bit form, as distances may grow."""
+    first = piece.code[0]
+    if first == 0xEB:
+        piece.code = bytearray(b"\xe9\0\0\0\0")
+    elif 0x70 <= first <= 0x7F:
+        piece.code = bytearray((0x0F, first + 0x10, 0, 0, 0, 0))
+    elif first != 0xE9 and not (first == 0x0F and 0x80 <= piece.code[1] <= 0x8F):
+        raise ValueError(f"an internal jump of an unknown form: {piece.code.hex()}")
+
+
+def _drop_unreached(pieces: list[_Piece]) -> list[_Piece]:
+    wanted = {p.goto for p in pieces if p.goto is not None}
+    kept: list[_Piece] = []
+    dead = False
+    for piece in pieces:
+        if piece.offset in wanted:
+            dead = False
+        if dead:
+            continue
+        kept.append(piece)
+        dead = piece.code[0] in (0xE9, 0xEB) or piece.code[0] == 0xC3
+    return kept
+
+
+def _negate(pieces: list[_Piece]) -> None:
+    """``jcc next; jmp X`` at the end becomes ``jncc X; jmp next``."""
+    if len(pieces) < 2:
+        return
+    last, before = pieces[-1], pieces[-2]
+    if last.outward is None or last.outward[2] == "next" or len(before.relocations) != 1:
+        return
+    if before.code[0] == 0x0F and before.relocations[0][2] == "next":
+        before.code[1] ^= 1
+        a, b = before.relocations[0], last.relocations[0]
+        before.relocations = [(a[0], b[1], b[2], b[3])]
+        last.relocations = [(b[0], a[1], a[2], a[3])]
+
+
+def tidy(code: bytes, relocations: list[Relocation]) -> tuple[bytes, tuple[Relocation, ...]]:
+    """A stencil's function with its jumps led through and a last ``jmp next`` dropped."""
+    pieces = _pieces(code, relocations)
+    _lead(pieces)
+    pieces = _drop_unreached(pieces)
+    _negate(pieces)
+    if pieces[-1].outward is not None and pieces[-1].outward[2] == "next":
+        pieces.pop()
+    new_at: dict[int, int] = {}
+    size = 0
+    for piece in pieces:
+        new_at[piece.offset] = size
+        size += len(piece.code)
+    out = bytearray()
+    relocated: list[Relocation] = []
+    for piece in pieces:
+        base = len(out)
+        if piece.goto is not None:
+            distance = new_at[piece.goto] - base - len(piece.code)
+            piece.code[-4:] = distance.to_bytes(4, "little", signed=True)
+        relocated.extend((base + o, k, s, a) for o, k, s, a in piece.relocations)
+        out += piece.code
+    return bytes(out), tuple(relocated)
+
+
+def stencils_of(data: bytes) -> dict[str, Stencil]:
+    """The stencils in an object file, by key."""
+    import io
+
+    from elftools.elf.elffile import ELFFile
+
+    elf = ELFFile(io.BytesIO(data))
+    for section in elf.iter_sections():
+        if section.name.startswith(".rodata") and section["sh_size"]:
+            raise ValueError("a stencil with constants in memory")
+    text = elf.get_section_by_name(".text")
+    assert text is not None
+    code: bytes = text.data()
+    symbols = list(elf.get_section_by_name(".symtab").iter_symbols())  # type: ignore[union-attr]
+    table = elf.get_section_by_name(".rela.text")
+    relocations: list[Relocation] = []
+    for r in table.iter_relocations() if table else ():  # type: ignore[attr-defined]
+        name = symbols[r["r_info_sym"]].name
+        relocations.append(
+            (int(r["r_offset"]), RELOCATIONS[r["r_info_type"]], name, int(r["r_addend"]))
+        )
+    relocations.sort()
+    forms: dict[str, tuple[bytes, tuple[Relocation, ...]]] = {}
+    functions = sorted(
+        (int(s["st_value"]), int(s["st_size"]), s.name)
+        for s in symbols
+        if s["st_info"]["type"] == "STT_FUNC"
+    )
+    index = 0
+    for start, size, name in functions:
+        mine: list[Relocation] = []
+        while index < len(relocations) and relocations[index][0] < start + size:
+            offset, kind, symbol, addend = relocations[index]
+            mine.append((offset - start, kind, _symbol(symbol), addend))
+            index += 1
+        forms[name] = tidy(code[start : start + size], mine)
+    empty: tuple[bytes, tuple[Relocation, ...]] = (b"", ())
+    return {
+        name: (*form, *forms.get(name + ".cold", empty))
+        for name, form in forms.items()
+        if not name.endswith(".cold")
+    }
+
+
+def _symbol(name: str) -> str:
+    """Holes lose their prefix."""
+    return name.removeprefix("h_")

@@ -1,0 +1,92 @@
+"""How translated code reaches guest memory, in user and in system mode."""
+
+from __future__ import annotations
+
+from jitemu.backend_llvm.lowering import Lowering
+from jitemu.ir.code import WIDTHS, Op
+from jitemu.ir.state import TLB_ENTRIES
+
+AMO = {
+    "xchg": "xchg",
+    "add": "add",
+    "and": "and",
+    "or": "or",
+    "xor": "xor",
+    "max": "max",
+    "min": "min",
+    "umax": "umax",
+    "umin": "umin",
+}
+ENTRY_SHIFT = 5
+"""A TLB entry is 32 bytes: read tag, write tag, host delta, fetch tag."""
+
+
+class MemoryLowering(Lowering):
+    """Lowering with the guest memory ops; a subclass says how an address becomes a pointer."""
+
+    def pointer(self, address: str, size: int, write: bool, atomic: bool) -> str:
+        """A host pointer to guest memory that can be accessed."""
+        raise NotImplementedError
+
+    def op_load(self, op: Op) -> str:
+        size = WIDTHS[op.type] // 8
+        p = self.pointer(self.ref(op.args[0]), size, write=False, atomic=False)
+        return self.temp(f"load {op.type}, ptr {p}, align 1")
+
+    def op_store(self, op: Op) -> None:
+        size = WIDTHS[op.type] // 8
+        p = self.pointer(self.ref(op.args[0]), size, write=True, atomic=False)
+        self.put(f"store {op.type} {self.ref(op.args[1])}, ptr {p}, align 1")
+
+    def op_amo(self, op: Op) -> str:
+        size = WIDTHS[op.type] // 8
+        p = self.pointer(self.ref(op.args[0]), size, write=True, atomic=True)
+        kind = AMO[str(op.attrs[0])]
+        value = f"{op.type} {self.ref(op.args[1])}"
+        return self.temp(f"atomicrmw {kind} ptr {p}, {value} seq_cst, align {size}")
+
+    def op_casif(self, op: Op) -> str:
+        size = WIDTHS[op.type] // 8
+        enable, address, expected, new = map(self.ref, op.args)
+        done, do, skip = self.label(), self.label(), self.label()
+        self.put(f"br i1 {enable}, label %{do}, label %{skip}")
+        self.put(f"{skip}:")
+        self.put(f"br label %{done}")
+        self.put(f"{do}:")
+        p = self.pointer(address, size, write=True, atomic=True)
+        pair = self.temp(
+            f"cmpxchg ptr {p}, {op.type} {expected}, {op.type} {new} seq_cst seq_cst, align {size}"
+        )
+        won = self.temp(f"extractvalue {{{op.type}, i1}} {pair}, 1")
+        last = self.label()
+        self.put(f"br label %{last}")
+        self.put(f"{last}:")
+        self.put(f"br label %{done}")
+        self.put(f"{done}:")
+        return self.temp(f"phi i1 [ false, %{skip} ], [ {won}, %{last} ]")
+
+    def tlb_probe(self, address: str, size: int, write: bool, atomic: bool, tlb: str) -> tuple[str, str]:
+        """(i1 hit, pointer to the entry) of the inline TLB test.
+
+        ``tlb`` is the byte offset of the access mode's TLB in the state.  The tag is
+        compared with the page of the last byte, so accesses that cross a page miss; an
+        atomic one must be aligned as well.
+        """
+        index = self.temp(f"lshr i64 {address}, {12 - ENTRY_SHIFT}")
+        index = self.temp(f"and i64 {index}, {(TLB_ENTRIES - 1) << ENTRY_SHIFT}")
+        entry = self.temp(f"getelementptr i8, ptr %s, i64 {index}")
+        entry = self.temp(f"getelementptr i8, ptr {entry}, i64 {tlb}")
+        if atomic:
+            page = self.temp(f"and i64 {address}, {-4096 | size - 1}")
+        else:
+            last = self.temp(f"add i64 {address}, {size - 1}") if size > 1 else address
+            page = self.temp(f"and i64 {last}, -4096")
+        tag_at = self.temp(f"getelementptr i8, ptr {entry}, i64 8") if write else entry
+        tag = self.temp(f"load i64, ptr {tag_at}")
+        return self.temp(f"icmp eq i64 {tag}, {page}"), entry
+
+    def tlb_pointer(self, entry: str, address: str) -> str:
+        """The host pointer from an entry that was hit."""
+        at = self.temp(f"getelementptr i8, ptr {entry}, i64 16")
+        delta = self.temp(f"load ptr, ptr {at}")
+        return self.temp(f"getelementptr i8, ptr {delta}, i64 {address}")

@@ -1,0 +1,138 @@
+"""The native library of a guest: its native functions and the glue around translated code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jitemu.backend_llvm.convention import CC, arguments, parameters
+from jitemu.backend_llvm.lowering import Lowering, declarations
+from jitemu.backend_llvm.objects import Blob, read_object
+from jitemu.backend_llvm.stencils import Target
+from jitemu.ir.code import Function, Op
+from jitemu.ir.state import Layout
+
+HOST_MXCSR = 0x1F80
+"""Round to nearest, all exceptions masked, no flags: what Python and libc expect."""
+
+
+class NativeLowering(Lowering):
+    """Lowers a native function: a plain C function of the state and words."""
+
+    def __init__(self, layout: Layout) -> None:
+        super().__init__(layout)
+        self.allocas: dict[str, str] = {}
+
+    def _local(self, name: object) -> str:
+        return self.allocas.setdefault(str(name), f"%var{len(self.allocas)}")
+
+    def op_local(self, op: Op) -> str:
+        return self.temp(f"load i64, ptr {self._local(op.attrs[0])}")
+
+    def op_setlocal(self, op: Op) -> None:
+        self.put(f"store i64 {self.ref(op.args[0])}, ptr {self._local(op.attrs[0])}")
+
+    def op_param(self, op: Op) -> str:
+        return f"%a.{op.attrs[0]}"
+
+    def op_addressof(self, op: Op) -> str:
+        return self.temp(f"ptrtoint ptr {self.word(str(op.attrs[0]))} to i64")
+
+    def op_hload(self, op: Op) -> str:
+        p = self.temp(f"inttoptr i64 {self.ref(op.args[0])} to ptr")
+        return self.temp(f"load {op.type}, ptr {p}, align 1")
+
+    def op_hstore(self, op: Op) -> None:
+        p = self.temp(f"inttoptr i64 {self.ref(op.args[0])} to ptr")
+        self.put(f"store {op.type} {self.ref(op.args[1])}, ptr {p}, align 1")
+
+    def op_call(self, op: Op) -> str:
+        words = "".join(f", i64 {self.ref(a)}" for a in op.args)
+        return self.temp(f"call i64 @{op.attrs[0]}(ptr %s{words})")
+
+    def op_hostcall(self, op: Op) -> str:
+        function = self.temp(f"inttoptr i64 {self.ref(op.args[0])} to ptr")
+        words = ", ".join(f"i64 {self.ref(a)}" for a in op.args[1:])
+        guest, host = self._local("%mxcsr.guest"), self._local("%mxcsr.host")
+        self.put(f"call void @llvm.x86.sse.stmxcsr(ptr {guest})")
+        self.put(f"store i32 {HOST_MXCSR}, ptr {host}")
+        self.put(f"call void @llvm.x86.sse.ldmxcsr(ptr {host})")
+        result = self.temp(f"call i64 {function}({words})")
+        self.put(f"call void @llvm.x86.sse.ldmxcsr(ptr {guest})")
+        return result
+
+    def op_br(self, op: Op) -> None:
+        self.put(f"br label %b.{op.attrs[0]}")
+
+    def op_cbr(self, op: Op) -> None:
+        then, other = op.attrs
+        self.put(f"br i1 {self.ref(op.args[0])}, label %b.{then}, label %b.{other}")
+
+    def op_ret(self, op: Op) -> None:
+        self.put(f"ret i64 {self.ref(op.args[0])}")
+
+    def function(self, function: Function) -> str:
+        """The LLVM function."""
+        for block in function.blocks:
+            self.put(f"b.{block.label}:")
+            self.block(block)
+        params = "".join(f", i64 %a.{p}" for p in function.params)
+        variables = "".join(f"{v} = alloca i64\n" for v in self.allocas.values())
+        first = function.blocks[0].label
+        return (
+            f'define i64 @{function.name}(ptr %s{params}) nounwind "no-jump-tables"="true" {{\n'
+            f"{variables}br label %b.{first}\n" + "\n".join(self.lines) + "\n}\n"
+        )
+
+
+def glue(layout: Layout, mode: str, pinned_class: str, pinned: Sequence[int]) -> str:
+    """What lies between the engine and translated code, as LLVM text.
+
+    ``enter(state, code)``: a C function that runs translated code until it leaves;
+    ``exit``, ``dispatch``, ``look``: where translated code jumps to (their addresses
+    are in the state).
+    """
+    low = Lowering(layout)
+    params = parameters(len(pinned))
+    pins = [f"%p{i}" for i in range(len(pinned))]
+
+    low.put("%stack = call ptr @llvm.stacksave.p0()")
+    low.put("%entry = getelementptr i8, ptr %stack, i64 -8")
+    low.put(f"store ptr %entry, ptr {low.word('host_stack')}")
+    low.put(f"call void @llvm.x86.sse.stmxcsr(ptr {low.word('host_mxcsr')})")
+    low.put(f"call void @llvm.x86.sse.ldmxcsr(ptr {low.word('guest_mxcsr')})")
+    loaded = [low.temp(f"load i64, ptr {low.word(pinned_class, r)}") for r in pinned]
+    low.put(f"call {CC} void %code({arguments(loaded)})")
+    low.put(f"call void @llvm.x86.sse.stmxcsr(ptr {low.word('guest_mxcsr')})")
+    low.put(f"call void @llvm.x86.sse.ldmxcsr(ptr {low.word('host_mxcsr')})")
+    reason = low.get_word("exit_reason")
+    enter = "\n".join(low.lines)
+    low.lines = []
+    for register, pin in zip(pinned, pins, strict=True):
+        low.put(f"store i64 {pin}, ptr {low.word(pinned_class, register)}")
+    leave = "\n".join(low.lines)
+    text = (
+        f"define i64 @enter(ptr %s, ptr %code) nounwind {{\n{enter}\nret i64 {reason}\n}}\n"
+        f"define {CC} void @exit({params}) nounwind {{\n{leave}\nret void\n}}\n"
+    )
+    for name, function in (("dispatch", f"{mode}_find_block"), ("look", f"{mode}_look_around")):
+        text += (
+            f"define {CC} void @{name}({params}) nounwind {{\n"
+            f"%code = call i64 @{function}(ptr %s)\n%at = inttoptr i64 %code to ptr\n"
+            f"musttail call {CC} void %at({arguments(pins)})\nret void\n}}\n"
+        )
+    return text
+
+
+def library_text(target: Target, functions: Sequence[Function]) -> str:
+    """LLVM text of the whole library."""
+    body = glue(target.layout, target.mode, target.pinned_class, target.pinned)
+    for function in functions:
+        body += NativeLowering(target.layout).function(function)
+    return declarations(body) + "\n" + body
+
+
+def build_library(target: Target, functions: Sequence[Function]) -> Blob:
+    """Compile and lay out the library."""
+    from jitemu.backend_llvm.target import compile_text
+
+    return read_object(compile_text(library_text(target, functions), "default"))

@@ -1,0 +1,467 @@
+"""Stencils: an instruction's body compiled once, its operands left open as holes.
+
+A stencil is made for an instruction and the places of its register operands: pinned in a
+host register, zero, or in the state.  Its hot form is what the block translator copies;
+its cold form, placed out of line, is the same body for the rare way (a TLB miss, a
+request to look around).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from jitemu.backend_llvm.convention import CC, arguments, parameters
+from jitemu.backend_llvm.guest_memory import MemoryLowering
+from jitemu.backend_llvm.lowering import declarations
+from jitemu.ir.code import WIDTHS, Op
+from jitemu.ir.emitter import Emitter, RegisterClass
+from jitemu.ir.state import JUMP_CACHE_ENTRIES, Layout
+from jitemu.isa import Instruction
+
+Relocation = tuple[int, str, str, int]
+Stencil = tuple[bytes, tuple[Relocation, ...], bytes, tuple[Relocation, ...]]
+"""(hot code, its relocations, cold code, its relocations)"""
+
+
+@dataclass(frozen=True)
+class Key:
+    """What a stencil is made for."""
+
+    name: str
+    places: str
+    """One letter a register operand: "m" in the state, "z" zero, a digit: pinned."""
+    backward: bool = False
+    """Its direct jump goes backward, so it looks for requests."""
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.places}{'-' if self.backward else ''}"
+
+
+def parse_key(text: str) -> Key:
+    """The key that prints like this."""
+    name, _, places = text.rpartition(":")
+    return Key(name, places.rstrip("-"), places.endswith("-"))
+
+
+@dataclass(frozen=True)
+class Target:
+    """What stencils of one guest and mode have in common."""
+
+    mode: str
+    layout: Layout
+    classes: Mapping[str, RegisterClass]
+    pinned_class: str
+    pinned: tuple[int, ...]
+    functions: Mapping[str, int]
+    """Native functions' places in the state's table."""
+    emitter: Callable[[str], Emitter]
+
+
+class StencilLowering(MemoryLowering):
+    """Lowers one body to a stencil's hot or cold function."""
+
+    def __init__(self, target: Target, key: Key, operands: Sequence[str], cold: bool) -> None:
+        super().__init__(target.layout)
+        self.target = target
+        self.key = key
+        registers = [o for o in operands if o[0] == "r"]
+        self.places = dict(zip(registers, key.places, strict=True))
+        self.cold = cold
+        self.entry = [f"%p{i}" for i in range(len(target.pinned))]
+        self.pins = list(self.entry)
+        self.stores: list[tuple[str, str]] = []
+        self.wants_cold = False
+
+    # Values of the instruction
+
+    @staticmethod
+    def hole(name: str) -> str:
+        """A 32-bit hole, sign-extended."""
+        return f"ptrtoint (ptr @h_{name} to i64)"
+
+    def op_hole(self, op: Op) -> str:
+        return self.hole(str(op.attrs[0]))
+
+    def op_trunc(self, op: Op) -> str:
+        source = op.args[0].source
+        if source is not None and source.name == "hole":
+            return f"ptrtoint (ptr @h_{source.attrs[0]} to {op.type})"
+        return self.temp(f"trunc {op.args[0].type} {self.ref(op.args[0])} to {op.type}")
+
+    def address(self, what: str) -> str:
+        """A guest address, 64 bits wide: holes in other instructions have 32."""
+        return self.temp(f'call i64 asm "movabsq $1, $0", "=r,i"(ptr @h_{what})')
+
+    def op_pc(self, op: Op) -> str:
+        return self.address("pc")
+
+    def op_npc(self, op: Op) -> str:
+        return self.address("npc")
+
+    def op_add(self, op: Op) -> str:
+        if pc_relative(op):
+            return self.address("target")
+        return self.temp(f"add {op.type} {self.ref(op.args[0])}, {self.ref(op.args[1])}")
+
+    # Registers
+
+    def _slot(self, field: str) -> str:
+        return self.temp(f"getelementptr i8, ptr %s, i64 ptrtoint (ptr @h_{field} to i64)")
+
+    def op_get(self, op: Op) -> str:
+        kind, index = op.attrs
+        if isinstance(index, int):
+            return self._get_fixed(str(kind), index)
+        place = self.places[index]
+        if place == "z":
+            return "0"
+        if place != "m":
+            return self.pins[int(place)]
+        return self.temp(f"load i64, ptr {self._slot(index)}")
+
+    def _get_fixed(self, kind: str, index: int) -> str:
+        if kind == self.target.pinned_class and index in self.target.pinned:
+            return self.pins[self.target.pinned.index(index)]
+        return self.temp(f"load i64, ptr {self.word(kind, index)}")
+
+    def op_set(self, op: Op) -> None:
+        index = op.attrs[1]
+        assert isinstance(index, str), "a body writes registers that its fields name"
+        place = self.places[index]
+        value = self.ref(op.args[0])
+        if place == "m":
+            self.stores.append((index, value))
+        elif place != "z":
+            self.pins[int(place)] = value
+
+    def _commit(self) -> None:
+        """Registers in the state are written last, so that a fault finds the old ones."""
+        for field, value in self.stores:
+            self.put(f"store i64 {value}, ptr {self._slot(field)}")
+        self.stores = []
+
+    # Memory
+
+    def pointer(self, address: str, size: int, write: bool, atomic: bool) -> str:
+        if self.target.mode == "user":
+            return self.temp(f"inttoptr i64 {address} to ptr")
+        if self.cold:
+            host = self._native("slow_address", address, str(size), self._mode())
+            self.leave_if_trapped()
+            return self.temp(f"inttoptr i64 {host} to ptr")
+        hit, entry = self.tlb_probe(address, size, write, atomic, self.hole("tlb"))
+        self.wants_cold = True
+        miss, go = self.label(), self.label()
+        self.put(f"br i1 {hit}, label %{go}, label %{miss}, !prof !7")
+        self.put(f"{miss}:")
+        self._tail("cold", self.entry)
+        self.put(f"{go}:")
+        return self.tlb_pointer(entry, address)
+
+    def _mode(self) -> str:
+        return self.hole("mode")
+
+    def op_load(self, op: Op) -> str:
+        if self.target.mode == "user" or not self.cold:
+            return super().op_load(op)
+        self.set_word("pc", self.address("pc"))
+        size = str(WIDTHS[op.type] // 8)
+        value = self._native("slow_load", self.ref(op.args[0]), size, self._mode())
+        self.leave_if_trapped()
+        return value if op.type == "i64" else self.temp(f"trunc i64 {value} to {op.type}")
+
+    def op_store(self, op: Op) -> None:
+        if self.target.mode == "user" or not self.cold:
+            super().op_store(op)
+            return
+        self.set_word("pc", self.address("pc"))
+        value = self.ref(op.args[1])
+        if op.type != "i64":
+            value = self.temp(f"zext {op.type} {value} to i64")
+        size = str(WIDTHS[op.type] // 8)
+        self._native("slow_store", self.ref(op.args[0]), size, value, self._mode())
+        self.leave_if_trapped()
+
+    def op_amo(self, op: Op) -> str:
+        self._pc_for_fault()
+        return super().op_amo(op)
+
+    def op_casif(self, op: Op) -> str:
+        self._pc_for_fault()
+        return super().op_casif(op)
+
+    def _pc_for_fault(self) -> None:
+        if self.cold and self.target.mode == "system":
+            self.set_word("pc", self.address("pc"))
+
+    # Calls and control
+
+    def _native(self, name: str, *args: str) -> str:
+        at = self.word("functions", self.target.functions[name])
+        function = self.temp(f"load ptr, ptr {at}")
+        words = "".join(f", i64 {a}" for a in args)
+        return self.temp(f"call i64 {function}(ptr %s{words})")
+
+    def op_call(self, op: Op) -> str:
+        return self._native(str(op.attrs[0]), *map(self.ref, op.args))
+
+    def leave_if_trapped(self) -> None:
+        self._leave_if(self.temp(f"icmp ne i64 {self.get_word('trapped')}, 0"))
+
+    def _leave_if(self, condition: str) -> None:
+        out, go = self.label(), self.label()
+        self.put(f"br i1 {condition}, label %{out}, label %{go}, !prof !8")
+        self.put(f"{out}:")
+        self.tail_word("dispatch", self.entry)
+        self.put(f"{go}:")
+
+    def op_leaveif(self, op: Op) -> None:
+        self._leave_if(self.ref(op.args[0]))
+
+    def _tail(self, name: str, pins: Sequence[str]) -> None:
+        self.put(f"musttail call {CC} void @{name}({arguments(pins)})")
+        self.put("ret void")
+
+    def tail_word(self, name: str, pins: Sequence[str]) -> None:
+        code = self.get_word(name, "ptr")
+        self.put(f"musttail call {CC} void {code}({arguments(pins)})")
+        self.put("ret void")
+
+    def next(self) -> None:
+        """Go on with the next instruction."""
+        self._commit()
+        self._tail("next", self.pins)
+
+    def _requested(self) -> str:
+        """i1: someone wants the engine to look around."""
+        return self.temp(f"icmp ne i64 {self.get_word('exit_request')}, 0")
+
+    def _taken(self) -> None:
+        if not self.key.backward:
+            self._tail("taken", self.pins)
+            return
+        self.wants_cold = True
+        out, go = self.label(), self.label()
+        self.put(f"br i1 {self._requested()}, label %{out}, label %{go}, !prof !8")
+        self.put(f"{out}:")
+        self._tail("cold", self.pins)
+        self.put(f"{go}:")
+        self._tail("taken", self.pins)
+
+    def look(self) -> None:
+        """The cold form of a backward jump: the registers are those after it."""
+        self.set_word("pc", self.address("target"))
+        self.tail_word("look", self.entry)
+
+    def op_jump(self, op: Op) -> None:
+        self._commit()
+        self._taken()
+
+    def op_branch(self, op: Op) -> None:
+        self._commit()
+        taken, other = self.label(), self.label()
+        self.put(f"br i1 {self.ref(op.args[0])}, label %{taken}, label %{other}")
+        self.put(f"{taken}:")
+        self._taken()
+        self.put(f"{other}:")
+        self._tail("next", self.pins)
+
+    def op_jumpr(self, op: Op) -> None:
+        target = self.ref(op.args[0])
+        self._commit()
+        self.set_word("pc", target)
+        out, probe = self.label(), self.label()
+        self.put(f"br i1 {self._requested()}, label %{out}, label %{probe}, !prof !8")
+        self.put(f"{probe}:")
+        self._probe(target)
+        self.put(f"{out}:")
+        self.tail_word("look", self.pins)
+
+    def _probe(self, target: str) -> None:
+        """Go to the block at a guest address (already in pc) by the jump cache."""
+        go = self.label()
+        entry = self._jump_cache_entry(target)
+        tag = self.temp(f"load i64, ptr {entry}")
+        wanted = target
+        if self.target.mode == "system":
+            wanted = self.temp(f"xor i64 {target}, {self.get_word('ctx_tag')}")
+        hit = self.temp(f"icmp eq i64 {tag}, {wanted}")
+        miss = self.label()
+        self.put(f"br i1 {hit}, label %{go}, label %{miss}, !prof !7")
+        self.put(f"{miss}:")
+        self.tail_word("dispatch", self.pins)
+        self.put(f"{go}:")
+        at = self.temp(f"getelementptr i8, ptr {entry}, i64 8")
+        code = self.temp(f"load ptr, ptr {at}")
+        self.put(f"musttail call {CC} void {code}({arguments(self.pins)})")
+        self.put("ret void")
+
+    def link(self) -> None:
+        """The stub of a direct exit that is not linked yet."""
+        self.set_word("pc", self.address("target"))
+        self.set_word("link_site", self.hole("site"))
+        self.set_word("exit_reason", self.hole("reason"))
+        self.tail_word("exit", self.pins)
+
+    def far(self) -> None:
+        """A direct exit to another page (whose mapping may change)."""
+        target = self.address("target")
+        self.set_word("pc", target)
+        self._probe(target)
+
+    def _jump_cache_entry(self, target: str) -> str:
+        """Pointer to the jump cache entry of an address (runtime/lookup.py has the same)."""
+        if self.target.mode == "user":
+            index = self.temp(f"shl i64 {target}, 3")
+            index = self.temp(f"and i64 {index}, {(JUMP_CACHE_ENTRIES - 1) << 4}")
+        else:
+            page = self.temp(f"lshr i64 {target}, 2")
+            page = self.temp(f"and i64 {page}, {63 << 10}")
+            within = self.temp(f"shl i64 {target}, 3")
+            within = self.temp(f"and i64 {within}, {63 << 4}")
+            index = self.temp(f"or i64 {page}, {within}")
+        return self.temp(f"getelementptr i8, ptr {self.word('jump_cache')}, i64 {index}")
+
+    def op_exit(self, op: Op) -> None:
+        self._exit(op, "pc")
+
+    def op_exitnext(self, op: Op) -> None:
+        self._commit()
+        self._exit(op, "npc")
+
+    def _exit(self, op: Op, where: str) -> None:
+        self.set_word("pc", self.address(where))
+        self.set_word("exit_reason", str(op.attrs[0]))
+        self.tail_word("exit", self.pins if where == "npc" else self.entry)
+
+    def op_leave(self, op: Op) -> None:
+        self._commit()
+        self.tail_word("dispatch", self.pins)
+
+
+RANGES = {"shamt": "!5"}
+"""Holes whose values are known to be small, which gives shorter code."""
+
+METADATA = """
+!5 = !{i64 0, i64 64}
+!6 = !{i64 -2147483648, i64 2147483648}
+!7 = !{!"branch_weights", i32 100000, i32 1}
+!8 = !{!"branch_weights", i32 1, i32 100000}
+"""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What an instruction's open body shows about its stencils."""
+
+    registers: tuple[tuple[str, str], ...]
+    """(register field, class), in operand order; "" where the body does not use it."""
+    target: str | None
+    """The immediate field that is added to the pc."""
+    jumps: bool
+    """That sum is where it jumps to."""
+    ends: bool
+    """It does not go on to the next instruction by itself."""
+    falls: bool
+    """It ends with a conditional branch, so the next instruction may follow."""
+
+
+def open_body(target: Target, insn: Instruction) -> Emitter:
+    """The instruction's micro-ops with its fields left open."""
+    s = target.emitter(target.mode)
+    insn.build_open(s)
+    return s
+
+
+def shape_of(target: Target, insn: Instruction) -> Shape:
+    """Look at an instruction's open body."""
+    s = open_body(target, insn)
+    classes = {o: "" for o in insn.operands if o[0] == "r"}
+    relative: str | None = None
+    for op in s.block.ops:
+        if op.name in ("get", "set") and isinstance(op.attrs[1], str):
+            classes[op.attrs[1]] = str(op.attrs[0])
+        relative = pc_relative(op) or relative
+    last = s.block.ops[-1].name if s.ended else ""
+    jumps = last in ("jump", "branch")
+    assert relative or not jumps, f"{insn.name}: a direct jump goes to pc + field"
+    return Shape(tuple(classes.items()), relative, jumps, s.ended, last == "branch")
+
+
+def pc_relative(op: Op) -> str | None:
+    """The field, if an op adds one to the pc."""
+    sources = [a.source for a in op.args]
+    if op.name == "add" and sources[0] and sources[1] and sources[0].name == "pc":
+        return str(sources[1].attrs[0]) if sources[1].name == "hole" else None
+    return None
+
+
+def _function(target: Target, insn: Instruction, key: Key, cold: bool) -> tuple[str, bool]:
+    s = open_body(target, insn)
+    low = StencilLowering(target, key, insn.operands, cold)
+    jumps = s.ended and s.block.ops[-1].name in ("jump", "branch")
+    if cold and jumps:
+        low.look()
+    else:
+        low.block(s.block)
+        if not s.ended:
+            low.next()
+    suffix = ".cold" if cold else ""
+    head = f'define {CC} void @"{key}{suffix}"({parameters(len(target.pinned))}) optsize nounwind'
+    body = "\n".join(low.lines)
+    return f"{head} {{\n{body}\n}}\n", low.wants_cold
+
+
+def _special(target: Target, name: str) -> str:
+    """Stencils that belong to no instruction (see SPECIALS)."""
+    low = StencilLowering(target, Key(name, ""), (), cold=False)
+    kind, _, index = name.partition(".")
+    if kind == "link":
+        low.link()
+    elif kind == "far":
+        low.far()
+    elif kind == "leave":
+        low.set_word("pc", low.address("target"))
+        low.set_word("exit_reason", low.hole("reason"))
+        low.tail_word("exit", low.pins)
+    else:
+        slot = low.word(target.pinned_class, target.pinned[int(index)])
+        if kind == "spill":
+            low.put(f"store i64 {low.pins[int(index)]}, ptr {slot}")
+        else:
+            low.pins[int(index)] = low.temp(f"load i64, ptr {slot}")
+        low.next()
+    head = f'define {CC} void @"{name}"({parameters(len(target.pinned))}) optsize nounwind'
+    return f"{head} {{\n" + "\n".join(low.lines) + "\n}\n"
+
+
+def specials(target: Target) -> list[str]:
+    """link: leave so that the engine links this exit (at hole "site") to its target;
+    far: go to a target in another page through the jump cache; leave: to the engine for
+    a reason; spill.N and fill.N: a pinned register to and from its word in the state."""
+    count = len(target.pinned)
+    return ["link", "far", "leave"] + [f"{k}.{i}" for k in ("spill", "fill") for i in range(count)]
+
+
+def module_text(
+    target: Target, items: Sequence[tuple[Instruction, Key]], special: bool = False
+) -> str:
+    """LLVM text of a module with these stencils' hot and cold forms."""
+    parts: list[str] = [_special(target, name) for name in specials(target)] if special else []
+    for insn, key in items:
+        hot, wants_cold = _function(target, insn, key, cold=False)
+        parts.append(hot)
+        if wants_cold:
+            parts.append(_function(target, insn, key, cold=True)[0])
+    body = "".join(parts)
+    holes = sorted({re.split(r"\W", w, maxsplit=1)[0] for w in body.split("@h_")[1:]})
+    lines = [
+        f"@h_{h} = external dso_local global i8, !absolute_symbol {RANGES.get(h, '!6')}"
+        for h in holes
+    ]
+    params = parameters(len(target.pinned))
+    for name in ("next", "taken", "cold"):
+        lines.append(f"declare dso_local {CC} void @{name}({params})")
+    return "\n".join(lines) + "\n" + declarations(body) + "\n" + body + METADATA

@@ -1,0 +1,51 @@
+"""LLVM itself: text in, object code out.  The only importer of llvmlite."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import llvmlite
+import llvmlite.binding as llvm
+
+_machines: dict[int, Any] = {}
+
+
+def host() -> str:
+    """The host processor and the code generator, as a cache key."""
+    return f"{llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()} {llvmlite.__version__}"
+
+
+def machine(level: int = 2) -> Any:
+    """The target machine: static relocation, small code model."""
+    if level not in _machines:
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+        llvm.initialize_native_asmparser()
+        _machines[level] = llvm.Target.from_default_triple().create_target_machine(
+            opt=level,
+            jit=True,
+            cpu=llvm.get_host_cpu_name(),
+            features=llvm.get_host_cpu_features().flatten(),
+            reloc="static",
+            codemodel="small",
+        )
+    return _machines[level]
+
+
+def compile_text(text: str, passes: str = "", level: int = 2) -> bytes:
+    """An object file from LLVM text.
+
+    ``passes``: "" for none, "default" for a whole -O2 pipeline.
+    """
+    target = machine(level)
+    module = llvm.parse_assembly(text)
+    if passes:
+        options = llvm.create_pipeline_tuning_options(speed_level=2)
+        builder = llvm.create_pass_builder(target, options)
+        builder.getModulePassManager().run(module, builder)
+    return target.emit_object(module)
+
+
+def assembly(text: str) -> str:
+    """Host assembly of LLVM text, for people."""
+    return machine().emit_assembly(llvm.parse_assembly(text))

@@ -1,0 +1,81 @@
+"""The code arena: one memory mapped twice, writable here and executable there."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+
+_CANDIDATES = (0x60000000, 0x50000000, 0x40000000, 0x30000000, 0x20000000)
+"""Below 2 GiB, for the small code model; away from where programs are linked."""
+
+_MAP_FIXED_NOREPLACE = 0x100000
+
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [
+    ctypes.c_void_p,
+    ctypes.c_size_t,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_long,
+]
+
+
+class Arena:
+    """Executable memory.  ``base`` is where code runs, ``view`` where it is written."""
+
+    def __init__(self, size: int = 128 << 20) -> None:
+        self.size = size
+        fd = os.memfd_create("jitemu-code")
+        os.ftruncate(fd, size)
+        self._map = mmap.mmap(fd, size)
+        self.view = memoryview(self._map)
+        self.base = self._map_executable(fd, size)
+        os.close(fd)
+        self.used = 0
+        self.floor = 0
+        """Below lies what survives a flush."""
+
+    @staticmethod
+    def _map_executable(fd: int, size: int) -> int:
+        flags = mmap.MAP_SHARED | _MAP_FIXED_NOREPLACE
+        for address in _CANDIDATES:
+            got = libc.mmap(address, size, mmap.PROT_READ | mmap.PROT_EXEC, flags, fd, 0)
+            if got == address:
+                return address
+            if got not in (None, 2**64 - 1):
+                libc.munmap(ctypes.c_void_p(got), ctypes.c_size_t(size))
+        raise OSError("no room below 2 GiB for translated code")
+
+    def room(self, size: int) -> bool:
+        """So many bytes are free."""
+        return self.used + size <= self.size
+
+    @property
+    def next_address(self) -> int:
+        """Where the next piece will run."""
+        return self.base + self.used
+
+    def append(self, code: bytes | bytearray) -> int:
+        """Put a piece of code at ``next_address``; its host address."""
+        start = self.used
+        end = start + len(code)
+        self.view[start:end] = code
+        self.used = (end + 15) & ~15
+        return self.base + start
+
+    def patch32(self, address: int, value: int) -> None:
+        """Overwrite four bytes of code."""
+        at = address - self.base
+        self.view[at : at + 4] = (value & 0xFFFFFFFF).to_bytes(4, "little")
+
+    def read(self, address: int, size: int) -> bytes:
+        """Bytes of code."""
+        at = address - self.base
+        return bytes(self.view[at : at + size])
+
+    def flush(self) -> None:
+        """Forget all code above the floor."""
+        self.used = self.floor

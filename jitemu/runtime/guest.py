@@ -1,0 +1,29 @@
+"""What the engine must know of a guest; a frontend gives one for each mode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from jitemu.backend_llvm.stencils import Key, Target
+from jitemu.ir.native import NativeFunction
+from jitemu.isa import Decoder, Isa
+
+
+@dataclass(frozen=True)
+class Guest:
+    """A guest architecture in one mode."""
+
+    name: str
+    isa: Isa
+    decoder: Decoder
+    target: Target
+    natives: tuple[NativeFunction, ...]
+    common_keys: Callable[[], list[Key]]
+    """Stencils worth building at first use."""
+    context_holes: Callable[[int], Mapping[str, int]]
+    """Holes that depend on the translation context."""
+    translatable: Callable[[str, int], bool]
+    """Whether an instruction (by extension name) is legal in a context."""
+    illegal: str
+    """The instruction definition that stands for undefined words."""
