@@ -8,8 +8,8 @@ is one write to the file, so that records survive a crash and a fork does not re
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from jitemu.cli.options import Option, Shown, flag, integer, value
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from jitemu.cli.options import Parsed
+    from jitemu.trace import Log
+
 DEFAULT_HOT_THRESHOLD = 0x4000
 """Executions of a loop head or call target before its region is compiled."""
 
@@ -78,3 +83,10 @@ HOT_THRESHOLD = value(
     env="HOT_THRESHOLD",
 )
 NO_CACHE = flag("no-cache", "neither read nor write translated code on disk", env="NO_CACHE")
+
+
+def make_log(parsed: Parsed, *more: str) -> Log:
+    """The log that -d, -D and -dfilter ask for, and the items ``more``."""
+    from jitemu.trace import Log
+
+    return Log((*parsed[LOG_ITEMS], *more), parsed[LOG_FILTER], parsed[LOG_FILE])

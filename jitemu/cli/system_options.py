@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from jitemu.cli import common_options as common
 from jitemu.cli.options import Option, Shown, flag, on_off, one_of, size, table, value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 MACHINES = {"virt": "RISC-V VirtIO board"}
 CHARACTER_DEVICES = "stdio, mon:stdio, pty, null, none, file:PATH or unix:PATH"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from jitemu.cli import common_options as common
 from jitemu.cli.options import Option, flag, integer, size, table_with_environment, value
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     EnvironmentChanges = tuple[tuple[str, str | None], ...]
 
 DEFAULT_STACK = 8 << 20  # bytes

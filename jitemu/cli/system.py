@@ -1,0 +1,92 @@
+"""``jitemu system-riscv64``: from options to a machine that runs."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+from jitemu.cli import common_options as common
+from jitemu.cli import system_options as options
+from jitemu.cli.options import Parsed, Shown, parse
+from jitemu.messages import fail
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def serial_devices(parsed: Parsed) -> tuple[str, ...]:
+    """What the serial ports are tied to.
+
+    Without -serial the first is the console, with the keys of Ctrl-A, unless there is no
+    display to take its place and no -nographic either (as QEMU has it).
+    """
+    if parsed[options.SERIAL]:
+        return parsed[options.SERIAL]
+    if parsed.given(options.DISPLAY) and not parsed[options.NOGRAPHIC]:
+        return ("null",)
+    return ("mon:stdio",)
+
+
+def check(parsed: Parsed) -> None:
+    """UserError for options that do not go together."""
+    if parsed.rest:
+        fail(f"{parsed.rest[0]}: no disk image can be given; a kernel is given by -kernel")
+    for option in (options.APPEND, options.INITRD):
+        if parsed.given(option) and not parsed[options.KERNEL]:
+            fail(f"-{option.name} only allowed with -kernel option")
+
+
+def main(words: Sequence[str]) -> int:
+    """Run the machine that the words describe; the process's exit status."""
+    parsed = parse(options.OPTIONS, words, {})
+    if parsed[common.HELP]:
+        raise Shown(options.help_text())
+    check(parsed)
+    pidfile = parsed[options.PIDFILE]
+    if pidfile:
+        _write_pidfile(pidfile)
+    try:
+        return _run(parsed)
+    finally:
+        if pidfile:
+            with suppress(OSError):  # somebody else may have removed it
+                os.unlink(pidfile)
+
+
+def _write_pidfile(path: str) -> None:
+    try:
+        with open(path, "w", encoding="ascii") as file:
+            file.write(f"{os.getpid()}\n")
+    except OSError as error:
+        fail(f"-pidfile {path}: cannot create PID file: {error.strerror}")
+
+
+def _run(parsed: Parsed) -> int:
+    from jitemu.cli.cpu import features
+    from jitemu.system.machine import Machine, MachineConfig
+
+    choice = parsed[options.MACHINE]
+    machine = Machine(
+        MachineConfig(
+            memory=parsed[options.MEMORY],
+            aclint=choice.aclint,
+            bios=parsed[options.BIOS],
+            kernel=parsed[options.KERNEL],
+            initrd=parsed[options.INITRD],
+            append=parsed[options.APPEND],
+            dtb=parsed[options.DTB],
+            serial=serial_devices(parsed),
+            reboot=not parsed[options.NO_REBOOT],
+            stopped=parsed[options.STOPPED],
+            name=parsed[options.NAME],
+            cpu_features=features(parsed[common.CPU]),
+            hot_threshold=parsed[common.HOT_THRESHOLD],
+            cache=not parsed[common.NO_CACHE],
+            log=common.make_log(parsed),
+        )
+    )
+    if choice.dumpdtb:
+        machine.dump_dtb(choice.dumpdtb)
+        return 0
+    return machine.run()

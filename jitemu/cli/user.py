@@ -1,0 +1,59 @@
+"""``jitemu user-riscv64``: from options to a run."""
+
+from __future__ import annotations
+
+import os
+
+from jitemu.cli import common_options as common
+from jitemu.cli import user_options as options
+from jitemu.cli.options import Shown, parse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+def guest_environment(
+    environ: Mapping[str, str], changes: Sequence[tuple[str, str | None]]
+) -> dict[str, str]:
+    """The host's variables after the -E and -U options, in the order they were given."""
+    environment = dict(environ)
+    for name, content in changes:
+        if content is None:
+            environment.pop(name, None)
+        else:
+            environment[name] = content
+    return environment
+
+
+def main(words: Sequence[str]) -> int:
+    """Run the program that the words name; its exit status."""
+    parsed = parse(options.OPTIONS, words, os.environ)
+    if parsed[common.HELP]:
+        raise Shown(options.help_text())
+    if not parsed.rest:
+        from jitemu.messages import fail
+
+        fail("no user program specified")
+    from jitemu.cli.cpu import features
+    from jitemu.user.run import UserConfig, run_user
+
+    return run_user(
+        UserConfig(
+            program=parsed.rest[0],
+            arguments=parsed.rest[1:],
+            argv0=parsed[options.ARGV0],
+            sysroot=parsed[options.SYSROOT],
+            environment=guest_environment(os.environ, parsed[options.SET_ENV]),
+            stack_size=parsed[options.STACK_SIZE],
+            uname=parsed[options.UNAME],
+            guest_base=parsed[options.GUEST_BASE],
+            cpu_features=features(parsed[common.CPU]),
+            seed=parsed[options.SEED],
+            one_insn=parsed[options.ONE_INSN],
+            hot_threshold=parsed[common.HOT_THRESHOLD],
+            cache=not parsed[common.NO_CACHE],
+            log=common.make_log(parsed, *(("strace",) if parsed[options.STRACE] else ())),
+            option_words=parsed.words,
+        )
+    )

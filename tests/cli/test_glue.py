@@ -1,0 +1,93 @@
+"""From options to what the engine is told."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from jitemu.cli import common_options as common
+from jitemu.cli import cpu, system, system_options, user, user_options
+from jitemu.cli.options import parse
+from jitemu.messages import UserError
+
+
+def test_guest_environment_takes_changes_in_order() -> None:
+    parsed = parse(user_options.OPTIONS, "-E a=1 -U a,HOME -E b=2 -U c -E c=3".split(), {})
+    environment = user.guest_environment({"HOME": "/", "c": "0"}, parsed[user_options.SET_ENV])
+    assert environment == {"b": "2", "c": "3"}
+
+
+@pytest.mark.skipif(
+    shutil.which("qemu-riscv64") is None or shutil.which("riscv64-linux-gnu-gcc") is None,
+    reason="needs qemu-user and gcc",
+)
+def test_guest_environment_is_that_of_qemu(tmp_path: Path) -> None:
+    (tmp_path / "env.c").write_text(
+        "#include <stdio.h>\nextern char **environ;\n"
+        "int main(void) { for (char **e = environ; *e; e++) puts(*e); return 0; }\n"
+    )
+    gcc = ["riscv64-linux-gnu-gcc", "-static", "-o", "env", "env.c"]
+    subprocess.run(gcc, cwd=tmp_path, check=True)
+    words = "-E a=1,b=x -U a,HOME -E b=2=3 -U c -E c=".split()
+    start = {"HOME": "/", "c": "0", "PATH": "/usr/bin:/bin", "QEMU_SET_ENV": "d=4"}
+    qemu = subprocess.run(
+        ["qemu-riscv64", *words, "./env"], cwd=tmp_path, env=start, capture_output=True, text=True
+    )
+    parsed = parse(user_options.OPTIONS, words, start)
+    ours = user.guest_environment(start, parsed[user_options.SET_ENV])
+    assert sorted(f"{name}={content}" for name, content in ours.items()) == sorted(
+        qemu.stdout.splitlines()
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "devices"),
+    [
+        ("", ("mon:stdio",)),
+        ("-nographic", ("mon:stdio",)),
+        ("-display none", ("null",)),
+        ("-display none -nographic", ("mon:stdio",)),
+        ("-nographic -serial file:x -serial null", ("file:x", "null")),
+    ],
+)
+def test_serial_devices(words: str, devices: tuple[str, ...]) -> None:
+    assert system.serial_devices(parse(system_options.OPTIONS, words.split(), {})) == devices
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        ("disk.img", "disk.img: no disk image can be given"),
+        ("-append x", "-append only allowed with -kernel option"),
+        ("-initrd x", "-initrd only allowed with -kernel option"),
+    ],
+)
+def test_options_that_do_not_go_together(words: str, error: str) -> None:
+    with pytest.raises(UserError, match=error):
+        system.check(parse(system_options.OPTIONS, words.split(), {}))
+
+
+def test_cpu_features() -> None:
+    assert cpu.features("rv64") == {}
+    assert cpu.features("max,zbb=off,zba=on,+zbc,-c") == {
+        "zbb": False,
+        "zba": True,
+        "zbc": True,
+        "c": False,
+    }
+
+
+def test_log_is_what_the_options_say(tmp_path: Path) -> None:
+    words = ["-d", "exec,int", "-D", str(tmp_path / "log"), "-dfilter", "0x10+4"]
+    log = common.make_log(parse(user_options.OPTIONS, words, {}), "strace")
+    assert (log.exec, log.int, log.strace, log.in_asm) == (True, True, True, False)
+    assert (log.wants(0x13), log.wants(0x14)) == (True, False)
+    assert (tmp_path / "log").exists()
+
+
+def test_a_pidfile_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot create PID file: No such file or directory"):
+        system.main(["-pidfile", str(tmp_path / "none" / "pid")])
