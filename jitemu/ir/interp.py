@@ -1,0 +1,409 @@
+"""The reference interpreter: micro-ops run by their Python meanings, slow and exact.
+
+``step`` makes a hart of it, and ``run_native`` runs a native function.  Compiled code is
+held against both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from jitemu.ir.code import WIDTHS, Function, Op, Value
+from jitemu.ir.emitter import Emitter
+from jitemu.ir.machine import Machine, MemoryFault
+from jitemu.ir.native import REGISTRY
+from jitemu.ir.ops import ROWS, signed
+
+Values = dict[Value, int]
+
+NATIVE_DEPTH = 100
+"""Native functions do not recurse; calls deeper than this are a mistake."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an instruction ended."""
+
+    kind: str
+    """next, jump (taken jumps of all kinds), exit (not done), exitnext (done), leave
+    (at the state's pc), fault (guest memory; not done) or illegal (not decoded)."""
+    pc: int
+    """Where the guest goes on."""
+    reason: int = 0
+    """Of exit and exitnext."""
+    address: int = 0
+    """Of a fault."""
+    access: str = ""
+    """Of a fault: read, write or fetch."""
+
+
+class InterpreterError(Exception):
+    """The micro-ops are wrong: an unset local, an unknown function, an index too large."""
+
+
+class _Left(Exception):
+    """leaveif was taken."""
+
+
+@dataclass(slots=True)
+class _Frame:
+    """One activation: of an instruction's body or of a native function."""
+
+    machine: Machine
+    function: Function
+    pc: int = 0
+    npc: int = 0
+    params: tuple[int, ...] = ()
+    depth: int = 0
+    locals: dict[str, int] = field(default_factory=dict[str, int])
+    sets: dict[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
+    """Registers written, not yet visible to others."""
+    undo: list[Callable[[], None]] = field(default_factory=list[Callable[[], None]])
+    """How the state words written so far become what they were; shared with callees."""
+
+
+def evaluate(op: Op, args: list[int]) -> int:
+    """The result of a row with a meaning, wrapped to the result's width."""
+    row = ROWS[op.name]
+    result = op.type if row.result == "T" else row.result
+    mask = (1 << WIDTHS[result]) - 1
+    if op.name == "sext":
+        return signed(op.args[0].width, args[0]) & mask
+    assert row.meaning is not None
+    return int(row.meaning(WIDTHS[op.type] if op.type else 64, *args)) & mask
+
+
+# State.  Every handler takes the frame, the op and its arguments' values.
+
+
+def _get(f: _Frame, op: Op, a: list[int]) -> int:
+    kind, index = op.attrs
+    if not isinstance(index, int):
+        raise InterpreterError(f"register field {index} is not bound")
+    written = f.sets.get((str(kind), index))
+    return f.machine.arrays[str(kind)][index] if written is None else written
+
+
+def _set(f: _Frame, op: Op, a: list[int]) -> None:
+    kind, index = op.attrs
+    if not isinstance(index, int):
+        raise InterpreterError(f"register field {index} is not bound")
+    f.sets[str(kind), index] = a[0]
+
+
+def _field(f: _Frame, op: Op, a: list[int]) -> int:
+    return f.machine.fields[str(op.attrs[0])]
+
+
+def _setfield(f: _Frame, op: Op, a: list[int]) -> None:
+    name, fields = str(op.attrs[0]), f.machine.fields
+    old = fields[name]
+    f.undo.append(lambda: fields.__setitem__(name, old))
+    fields[name] = a[0]
+
+
+def _elem(f: _Frame, op: Op, a: list[int]) -> int:
+    return f.machine.arrays[str(op.attrs[0])][a[0]]
+
+
+def _setelem(f: _Frame, op: Op, a: list[int]) -> None:
+    array, index = f.machine.arrays[str(op.attrs[0])], a[0]
+    old = array[index]
+    f.undo.append(lambda: array.__setitem__(index, old))
+    array[index] = a[1]
+
+
+def _local(f: _Frame, op: Op, a: list[int]) -> int:
+    return f.locals[str(op.attrs[0])]
+
+
+def _setlocal(f: _Frame, op: Op, a: list[int]) -> None:
+    f.locals[str(op.attrs[0])] = a[0]
+
+
+def _param(f: _Frame, op: Op, a: list[int]) -> int:
+    return f.params[f.function.params.index(str(op.attrs[0]))]
+
+
+# Guest memory.
+
+AMO: dict[str, Callable[[int, int, int], int]] = {
+    "xchg": lambda w, old, new: new,
+    "add": lambda w, old, new: old + new,
+    "and": lambda w, old, new: old & new,
+    "or": lambda w, old, new: old | new,
+    "xor": lambda w, old, new: old ^ new,
+    "max": lambda w, old, new: max(old, new, key=lambda v: signed(w, v)),
+    "min": lambda w, old, new: min(old, new, key=lambda v: signed(w, v)),
+    "umax": lambda w, old, new: max(old, new),
+    "umin": lambda w, old, new: min(old, new),
+}
+"""New memory from (width, old memory, operand), before wrapping."""
+
+
+def _load(f: _Frame, op: Op, a: list[int]) -> int:
+    return f.machine.memory.read(a[0], WIDTHS[op.type] // 8)
+
+
+def _store(f: _Frame, op: Op, a: list[int]) -> None:
+    f.machine.memory.write(a[0], WIDTHS[op.type] // 8, a[1])
+
+
+def _amo(f: _Frame, op: Op, a: list[int]) -> int:
+    width, memory = WIDTHS[op.type], f.machine.memory
+    old = _read_to_write(f, a[0], width // 8)
+    new = AMO[str(op.attrs[0])](width, old, a[1])
+    memory.write(a[0], width // 8, new & ((1 << width) - 1))
+    return old
+
+
+def _casif(f: _Frame, op: Op, a: list[int]) -> int:
+    enable, address, expected, new = a
+    if not enable:
+        return 0
+    size = WIDTHS[op.type] // 8
+    old = _read_to_write(f, address, size)
+    # A failing exchange writes the old value back, as the host's does: it needs the right.
+    f.machine.memory.write(address, size, new if old == expected else old)
+    return int(old == expected)
+
+
+def _read_to_write(f: _Frame, address: int, size: int) -> int:
+    try:
+        return f.machine.memory.read(address, size)
+    except MemoryFault as fault:
+        raise MemoryFault(fault.address, True) from None
+
+
+# Host memory and calls.
+
+
+def _hload(f: _Frame, op: Op, a: list[int]) -> int:
+    return f.machine.host_read(a[0], WIDTHS[op.type] // 8)
+
+
+def _hstore(f: _Frame, op: Op, a: list[int]) -> None:
+    f.machine.host_write(a[0], WIDTHS[op.type] // 8, a[1])
+
+
+def _hostcall(f: _Frame, op: Op, a: list[int]) -> int:
+    return f.machine.host_functions[a[0]](*a[1:]) & ((1 << 64) - 1)
+
+
+def _addressof(f: _Frame, op: Op, a: list[int]) -> int:
+    return f.machine.address_of(str(op.attrs[0]))
+
+
+def _call(f: _Frame, op: Op, a: list[int]) -> int:
+    if f.depth >= NATIVE_DEPTH:
+        raise InterpreterError(f"{op.attrs[0]}: native functions call each other too deep")
+    frame = _native_frame(str(op.attrs[0]), f.machine, tuple(a))
+    frame.undo = f.undo
+    frame.depth = f.depth + 1
+    return _result(frame)
+
+
+def _leaveif(f: _Frame, op: Op, a: list[int]) -> None:
+    if a[0]:
+        raise _Left
+
+
+_HANDLERS: dict[str, Callable[[_Frame, Op, list[int]], int | None]] = {
+    "pc": lambda f, op, a: f.pc,
+    "npc": lambda f, op, a: f.npc,
+    "get": _get,
+    "set": _set,
+    "field": _field,
+    "setfield": _setfield,
+    "elem": _elem,
+    "setelem": _setelem,
+    "local": _local,
+    "setlocal": _setlocal,
+    "param": _param,
+    "load": _load,
+    "store": _store,
+    "amo": _amo,
+    "casif": _casif,
+    "fence": lambda f, op, a: None,
+    "hload": _hload,
+    "hstore": _hstore,
+    "hostcall": _hostcall,
+    "call": _call,
+    "addressof": _addressof,
+    "leaveif": _leaveif,
+}
+
+# Ends of blocks: a label to go on at, a native function's result, or an outcome.
+End = str | int | Outcome
+
+_ENDS: dict[str, Callable[[_Frame, Op, list[int]], End]] = {
+    "br": lambda f, op, a: str(op.attrs[0]),
+    "cbr": lambda f, op, a: str(op.attrs[0] if a[0] else op.attrs[1]),
+    "ret": lambda f, op, a: a[0],
+    "jump": lambda f, op, a: Outcome("jump", a[0]),
+    "jumpr": lambda f, op, a: Outcome("jump", a[0]),
+    "branch": lambda f, op, a: Outcome("jump", a[1]) if a[0] else Outcome("next", f.npc),
+    "exit": lambda f, op, a: Outcome("exit", f.pc, int(op.attrs[0])),
+    "exitnext": lambda f, op, a: Outcome("exitnext", f.npc, int(op.attrs[0])),
+    "leave": lambda f, op, a: Outcome("leave", f.machine.fields["pc"]),
+}
+
+
+def _run(frame: _Frame) -> int | Outcome:
+    """Run a function's blocks; running off the end of one goes to the next instruction."""
+    blocks = {block.label: block.ops for block in frame.function.blocks}
+    ops = frame.function.blocks[0].ops
+    values: Values = {}
+    while True:
+        end = _run_ops(frame, ops, values)
+        if not isinstance(end, str):
+            return end
+        ops = blocks[end]
+
+
+def _run_ops(frame: _Frame, ops: list[Op], values: Values) -> End:
+    for op in ops:
+        args = [values[v] if v.const is None else v.const for v in op.args]
+        name = op.name
+        handler = _HANDLERS.get(name)
+        try:
+            if handler is not None:
+                result = handler(frame, op, args)
+            elif name in _ENDS:
+                return _ENDS[name](frame, op, args)
+            else:
+                result = evaluate(op, args)
+        except (KeyError, IndexError, AssertionError) as error:
+            raise InterpreterError(f"{frame.function.name}: {name} {op.attrs} {args}") from error
+        if op.result is not None and result is not None:
+            values[op.result] = result
+    return Outcome("next", frame.npc)
+
+
+def run_instruction(
+    function: Function, machine: Machine, pc: int | None = None, length: int = 4
+) -> Outcome:
+    """Run an instruction's body, built with constant fields.
+
+    Without ``pc`` the instruction lies at the state's.  Registers change only when it is
+    done; a fault takes back all it wrote to the state.  Memory that it wrote before a
+    fault stays written.  The state's pc is not moved.
+    """
+    at = machine.fields["pc"] if pc is None else pc
+    frame = _Frame(machine, function, at, (at + length) & ((1 << 64) - 1))
+    try:
+        outcome = _run(frame)
+    except MemoryFault as fault:
+        for restore in reversed(frame.undo):
+            restore()
+        return Outcome("fault", at, 0, fault.address, "write" if fault.write else "read")
+    except _Left:
+        return Outcome("leave", machine.fields["pc"])
+    if isinstance(outcome, int):
+        raise InterpreterError(f"{function.name}: ret in an instruction's body")
+    if outcome.kind != "exit":
+        for (kind, index), value in frame.sets.items():
+            machine.arrays[kind][index] = value
+    return outcome
+
+
+def run_native(name: str, machine: Machine, *args: int) -> int:
+    """Run a native function; its result (0 if it returns none)."""
+    return _result(_native_frame(name, machine, tuple(a & ((1 << 64) - 1) for a in args)))
+
+
+_compiled: dict[str, Function] = {}
+
+
+def _native_frame(name: str, machine: Machine, args: tuple[int, ...]) -> _Frame:
+    function = _compiled.get(name)
+    if function is None:
+        if name not in REGISTRY:
+            raise InterpreterError(f"there is no native function {name}")
+        function = _compiled[name] = REGISTRY[name].compile()
+    if len(args) != len(function.params):
+        raise InterpreterError(f"{name} takes {len(function.params)} words, not {len(args)}")
+    return _Frame(machine, function, params=args)
+
+
+def _result(frame: _Frame) -> int:
+    result = _run(frame)
+    if not isinstance(result, int):
+        raise InterpreterError(f"{frame.function.name}: {result.kind} in a native function")
+    return result
+
+
+class Definition(Protocol):
+    """An instruction of ``jitemu.isa``."""
+
+    def build(self, s: Emitter, fields: dict[str, int]) -> None:
+        """Run the body with the fields' values."""
+
+
+class DecodedWord(Protocol):
+    """What a decoder of ``jitemu.isa`` returns."""
+
+    @property
+    def insn(self) -> Definition:
+        """The definition."""
+        ...
+
+    @property
+    def fields(self) -> dict[str, int]:
+        """Its fields."""
+        ...
+
+    @property
+    def length(self) -> int:
+        """Bytes."""
+        ...
+
+
+class WordDecoder(Protocol):
+    """A decoder of ``jitemu.isa``."""
+
+    def decode(self, word: int) -> DecodedWord | None:
+        """The instruction in a word, None if illegal."""
+        ...
+
+
+def translate(decoder: WordDecoder, machine: Machine, word: int) -> tuple[Function, int] | None:
+    """(body, length in bytes) of a word, at any address; None if illegal.  Remembered."""
+    key = (id(decoder), word)
+    if key in machine.bodies:
+        return machine.bodies[key]
+    decoded = decoder.decode(word)
+    body: tuple[Function, int] | None = None
+    if decoded is not None:
+        s = machine.emitter(machine.mode)
+        s.length = decoded.length
+        decoded.insn.build(s, decoded.fields)
+        body = (s.function, decoded.length)
+    machine.bodies[key] = body
+    return body
+
+
+def step(decoder: WordDecoder, machine: Machine) -> Outcome:
+    """Fetch, decode and run one instruction at the state's pc, and move the pc.
+
+    After exit, fault and illegal the pc is still the instruction's, for the caller to
+    act on.  Instructions are little-endian parcels of 16 bits, 32-bit if the low two bits
+    are set.
+    """
+    pc = machine.fields["pc"]
+    try:
+        word = machine.memory.read(pc, 2)
+        if word & 3 == 3:
+            word |= machine.memory.read((pc + 2) & ((1 << 64) - 1), 2) << 16
+    except MemoryFault as fault:
+        return Outcome("fault", pc, 0, fault.address, "fetch")
+    body = translate(decoder, machine, word)
+    if body is None:
+        return Outcome("illegal", pc)
+    outcome = run_instruction(body[0], machine, pc, body[1])
+    if outcome.kind == "leave":
+        machine.fields["trapped"] = 0
+    machine.fields["pc"] = outcome.pc
+    return outcome
