@@ -11,6 +11,9 @@ from jitemu.backend_llvm.stencils import Target
 from jitemu.ir.code import Function, Op
 from jitemu.ir.state import Layout
 
+EXIT_FAULT = 68
+"""Exit reason: translated code faulted (user mode)."""
+
 HOST_MXCSR = 0x1F80
 """Round to nearest, all exceptions masked, no flags: what Python and libc expect."""
 
@@ -123,9 +126,64 @@ def glue(layout: Layout, mode: str, pinned_class: str, pinned: Sequence[int]) ->
     return text
 
 
+RECORD_BITS = 16
+"""A thread's signal stack is this large (bits) and aligned; its lowest words are the
+record: state, arena base, arena size, address of libc's signal()."""
+
+_GREGS = 40
+"""Offset of the general registers in ucontext_t (x86-64 Linux)."""
+_R13, _RSP, _RIP = _GREGS + 5 * 8, _GREGS + 15 * 8, _GREGS + 16 * 8
+
+
+def fault_handler(layout: Layout, reason: int) -> str:
+    """LLVM text of ``on_fault(signal, siginfo, ucontext)``.
+
+    A fault in translated code becomes an exit with ``reason``: the registers are those of
+    the faulting instruction, so the exit stub saves the pinned ones as they were.  A
+    fault elsewhere is the host's own: the default action follows.
+    """
+    low = Lowering(layout)
+
+    def at(base: str, offset: int, type: str = "i64") -> str:
+        p = low.temp(f"getelementptr i8, ptr {base}, i64 {offset}")
+        return low.temp(f"load {type}, ptr {p}")
+
+    def put(base: str, offset: int, value: str) -> None:
+        p = low.temp(f"getelementptr i8, ptr {base}, i64 {offset}")
+        low.put(f"store i64 {value}, ptr {p}")
+
+    low.put("%sp = call ptr @llvm.stacksave.p0()")
+    low.put("%spi = ptrtoint ptr %sp to i64")
+    low.put(f"%ri = and i64 %spi, {-(1 << RECORD_BITS)}")
+    low.put("%record = inttoptr i64 %ri to ptr")
+    low.put("%s = load ptr, ptr %record")
+    rip = at("%context", _RIP)
+    offset = low.temp(f"sub i64 {rip}, {at('%record', 8)}")
+    inside = low.temp(f"icmp ult i64 {offset}, {at('%record', 16)}")
+    low.put(f"br i1 {inside}, label %guest, label %host")
+    low.put("host:")
+    low.put(f"call ptr {at('%record', 24, 'ptr')}(i32 %signal, ptr null)")
+    low.put("ret void")
+    low.put("guest:")
+    low.set_word("fault_host_pc", rip)
+    low.set_word("fault_address", at("%info", 16))
+    code = at("%info", 8, "i32")
+    low.set_word("fault_code", low.temp(f"sext i32 {code} to i64"))
+    low.set_word("fault_signal", low.temp("zext i32 %signal to i64"))
+    low.set_word("exit_reason", str(reason))
+    put("%context", _R13, low.temp("ptrtoint ptr %s to i64"))
+    put("%context", _RSP, low.get_word("host_stack"))
+    put("%context", _RIP, low.get_word("exit"))
+    low.put("ret void")
+    text = "\n".join(low.lines)
+    return f"define void @on_fault(i32 %signal, ptr %info, ptr %context) nounwind {{\n{text}\n}}\n"
+
+
 def library_text(target: Target, functions: Sequence[Function]) -> str:
     """LLVM text of the whole library."""
     body = glue(target.layout, target.mode, target.pinned_class, target.pinned)
+    if target.mode == "user":
+        body += fault_handler(target.layout, EXIT_FAULT)
     for function in functions:
         body += NativeLowering(target.layout).function(function)
     return declarations(body) + "\n" + body

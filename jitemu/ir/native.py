@@ -28,27 +28,57 @@ REGISTRY: dict[str, NativeFunction] = {}
 class NativeFunction:
     """A native function: its Python source, and its micro-ops when asked for."""
 
-    def __init__(self, source: Callable[..., Any]) -> None:
-        self.source = source
-        self.name = source.__name__
-        self.params = tuple(inspect.signature(source).parameters)[1:]
+    def __init__(
+        self, name: str, params: tuple[str, ...], scope: dict[str, Any], text: Callable[[], str]
+    ) -> None:
+        self.name = name
+        self.params = params
+        """Its words, the state not among them."""
+        self.scope = scope
+        self.text = text
 
     def __call__(self, *args: Any) -> int:
         raise TypeError(f"native function {self.name} is compiled, not called from Python")
 
     def compile(self) -> Function:
         """The micro-ops."""
-        text = textwrap.dedent(inspect.getsource(self.source))
-        tree = ast.parse(text).body[0]
+        tree = ast.parse(self.text()).body[0]
         assert isinstance(tree, ast.FunctionDef)
         return _Compiler(self, tree).run()
 
 
 def native(source: Callable[..., int | None]) -> NativeFunction:
     """Declare a native function."""
-    function = NativeFunction(source)
+    params = tuple(inspect.signature(source).parameters)[1:]
+    return _register(
+        NativeFunction(
+            source.__name__,
+            params,
+            source.__globals__,
+            lambda: textwrap.dedent(inspect.getsource(source)),
+        )
+    )
+
+
+def native_source(
+    name: str, params: tuple[str, ...], body: str, scope: dict[str, Any]
+) -> NativeFunction:
+    """Declare a native function made from a table: its body is text (``s`` is the state)."""
+    text = f"def {name}({', '.join(('s', *params))}):\n{textwrap.indent(body, '    ')}"
+    return _register(NativeFunction(name, params, scope, lambda: text))
+
+
+def _register(function: NativeFunction) -> NativeFunction:
     assert function.name not in REGISTRY, function.name
     REGISTRY[function.name] = function
+    return function
+
+
+def extern(name: str, *params: str) -> NativeFunction:
+    """A native function that another part of the program defines under this name."""
+    function = NativeFunction.__new__(NativeFunction)
+    function.name = name
+    function.params = params
     return function
 
 
@@ -114,6 +144,20 @@ def hostcall(function: int, *args: int) -> int:
     raise NotImplementedError
 
 
+def exchange(address: int, value: int) -> int:
+    """Atomically write 8 bytes of host memory; the old ones.  A full barrier."""
+    raise NotImplementedError
+
+
+def host_fp_flags() -> int:
+    """The host FP unit's sticky flags, in the order of RISC-V's fflags."""
+    raise NotImplementedError
+
+
+def host_set_fp(flags: int, rounding: int) -> None:
+    """Set the host FP unit's sticky flags and rounding mode, numbered as RISC-V's are."""
+
+
 def addressof(word: object) -> int:
     """Host address of a state word: ``addressof(s.tlb)``."""
     raise NotImplementedError
@@ -145,7 +189,7 @@ class _Compiler:
     def __init__(self, native: NativeFunction, tree: ast.FunctionDef) -> None:
         self.native = native
         self.tree = tree
-        self.scope = native.source.__globals__
+        self.scope = native.scope
         self.function = Function(native.name, native.params)
         self.builder = Builder(self.function)
         self.labels = 0
@@ -369,4 +413,16 @@ class _Compiler:
             return args[0].op("ctz")
         if name == "hostcall":
             return emit("hostcall", "", args, (len(args) - 1,))
+        if name == "exchange":
+            return emit("hxchg", "", args)
+        if name.startswith("host_"):
+            return self._float_unit(name, args)
         raise self._error(node, f"{name} is not a native function or an intrinsic")
+
+    def _float_unit(self, name: str, args: tuple[V, ...]) -> V:
+        from jitemu.ir import ops_float as ops_float  # for its rows
+
+        if name == "host_fp_flags":
+            return self.builder.emit("fpflags", "", ())
+        self.builder.emit("setfpflags", "", args[:1])
+        return self.builder.emit("swaprounding", "", args[1:])

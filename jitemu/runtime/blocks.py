@@ -14,11 +14,14 @@ class Block:
 
     __slots__ = (
         "code",
+        "covered",
         "entry",
         "exits",
+        "head",
         "incoming",
         "pc",
         "physical",
+        "region",
         "size",
         "tag",
     )
@@ -33,6 +36,12 @@ class Block:
         """Host address of the baseline code."""
         self.entry = code
         """Where others jump to: the baseline code or a region."""
+        self.covered: list[tuple[int, int]] = [(pc, size)]
+        """(guest pc, bytes) of what it was made from."""
+        self.head: Block | None = None
+        """For a region: the block whose entry it has taken over."""
+        self.region: Block | None = None
+        """The region that has taken over this block's entry."""
         self.exits: dict[int, tuple[int, int]] = {}
         """Link site (host address) -> (target pc, host address of its stub)."""
         self.incoming: set[int] = set()

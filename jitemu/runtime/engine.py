@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 
 from jitemu.backend_llvm.objects import place
+from jitemu.backend_llvm.regions import Region
 from jitemu.backend_llvm.stencilset import StencilSet
 from jitemu.ir.state import JUMP_CACHE_ENTRIES
 from jitemu.runtime.arena import Arena
@@ -54,14 +55,46 @@ class CodeSpace:
         """Make a new block known."""
         self.blocks[block.tag, block.physical] = block
         self.table.insert(block.tag, block.physical, block.entry)
-        for site in block.exits:
-            self.sites[site] = block
+        self.add_sites(block)
 
     def link(self, site: int, block: Block) -> None:
         """Let a direct exit jump straight to a block."""
         if site in self.sites:
             self.arena.patch32(site, block.entry - site - 4)
             block.incoming.add(site)
+
+    def install(self, region: Region, head: Block) -> None:
+        """Put a compiled region into the arena and let it take over its head's entry."""
+        base = self.arena.next_address
+        made = Block(head.pc, head.tag, head.physical, 0, base)
+        made.covered = region.covered
+        size = (len(region.blob.code) + 15) & ~15
+        stubs = bytearray()
+        symbols: dict[str, int] = {}
+        for number, target in enumerate(region.exits):
+            address = base + size + len(stubs)
+            symbols[f"exit.{number}"] = address
+            name = self.translator.stub_name(target, head.pc)
+            for offset, _, symbol, _ in region.blob.relocations:
+                if symbol == f"exit.{number}":
+                    made.exits[base + offset] = (target, address)
+                    holes = {"site": base + offset, "reason": EXIT_LINK}
+                    stubs += self.translator.stub(name, holes, target, address)
+                    break
+            if name != "link":
+                made.exits = {s: e for s, e in made.exits.items() if e[1] != address}
+        if not self.arena.room(size + len(stubs)):
+            return
+        code = place(region.blob, base, symbols)
+        self.arena.append(code.ljust(size, b"\xcc") + stubs)
+        made.head, head.region = head, made
+        self.add_sites(made)
+        self.redirect(head, base)
+
+    def add_sites(self, block: Block) -> None:
+        """Make the direct exits of new code known."""
+        for site in block.exits:
+            self.sites[site] = block
 
     def redirect(self, block: Block, entry: int) -> None:
         """Let everyone who enters a block go to other code (a region) instead."""
@@ -72,9 +105,15 @@ class CodeSpace:
         self.forget_jumps()
 
     def remove(self, block: Block) -> None:
-        """Forget a block whose guest code changed."""
-        self.blocks.pop((block.tag, block.physical), None)
-        self.table.change(block.tag, block.physical, None)
+        """Forget a block or a region whose guest code changed."""
+        if block.head is not None:
+            block.head.region = None
+            self.redirect(block.head, block.head.code)
+        else:
+            self.blocks.pop((block.tag, block.physical), None)
+            self.table.change(block.tag, block.physical, None)
+            if block.region is not None:
+                self.remove(block.region)
         for site in block.incoming:
             owner = self.sites.get(site)
             if owner is not None:

@@ -14,8 +14,6 @@ EXIT_REQUESTED = 66
 
 EXIT_LINK = 67
 """A direct exit (``link_site``) wants to jump straight to the block at this pc."""
-EXIT_SIGNAL = 68
-"""Translated code faulted (user mode)."""
 
 REQUEST_ENGINE = 1
 """exit_request: leave native code."""

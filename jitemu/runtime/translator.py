@@ -178,6 +178,13 @@ class Translator:
         ``code``: guest bytes from there to the end of the page (plus two if the last
         instruction crosses it).  None if the arena is full.
         """
+        return self._assembly(pc, ctx, code).finish(tag, physical)
+
+    def positions(self, pc: int, ctx: int, code: bytes) -> dict[int, int]:
+        """Guest pc -> offset of its hot code, in the block that translate would make."""
+        return self._assembly(pc, ctx, code).starts
+
+    def _assembly(self, pc: int, ctx: int, code: bytes) -> Assembly:
         work = Assembly(self, pc)
         at = 0
         while True:
@@ -193,7 +200,11 @@ class Translator:
                 break
             if at + 4 > len(code) and code[at] & 3 == 3:
                 break
-        return work.finish(tag, physical)
+        return work
+
+    def stub_name(self, target: int, pc: int) -> str:
+        """The stub for a direct exit: another page's mapping may change in system mode."""
+        return "far" if self.system and (target ^ pc) >> 12 else "link"
 
     def stub(self, name: str, holes: Mapping[str, int], target: int, address: int) -> bytes:
         """The bytes of a special stencil for this place."""
@@ -291,10 +302,9 @@ class Assembly:
         """Lead a direct exit to a stub of its own."""
         tr = self.translator
         stub = len(self.data)
-        same_page = not tr.system or (target ^ self.pc) >> 12 == 0
         holes = {"site": block.code + at, "reason": EXIT_LINK}
-        name = "link" if same_page else "far"
+        name = tr.stub_name(target, self.pc)
         self.data += tr.stub(name, holes, target, block.code + stub)
         patch(self.data, at, "r", stub - at - 4)
-        if same_page:
+        if name == "link":
             block.exits[block.code + at] = (target, block.code + stub)

@@ -1,0 +1,397 @@
+"""Regions: hot code of many blocks lifted to micro-ops together and optimised by LLVM.
+
+Inside a region guest registers are LLVM variables (which become SSA values); it is
+entered and left through the convention of all translated code.  Instructions that call
+into the runtime (CSRs, system calls) are not lifted: the region ends before them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from jitemu.backend_llvm.convention import CC, arguments, parameters
+from jitemu.backend_llvm.lowering import declarations
+from jitemu.backend_llvm.objects import Blob, read_object
+from jitemu.backend_llvm.stencils import METADATA, Key, StencilLowering, Target
+from jitemu.ir.code import WIDTHS, Block, Op
+from jitemu.ir.emitter import Emitter
+from jitemu.isa import Decoded, Decoder
+
+MASK64 = (1 << 64) - 1
+_NOT_LIFTED = frozenset(("call", "exit", "exitnext", "leave", "leaveif", "fpset", "fpflags"))
+
+ReadCode = Callable[[int], bytes]
+"""Guest bytes at an address: 4, or 2 at the end of what may be lifted, or none."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to lift."""
+
+    head: int
+    """Guest pc of the entry."""
+    holes: Mapping[str, int]
+    """The context's holes (the access mode and its TLB's offset)."""
+    limit: int = 300
+    """Instructions."""
+    single: bool = False
+    """Only the head's block (every block is a region then)."""
+
+
+@dataclass
+class Region:
+    """A compiled region: its blob calls symbols ``exit.N``, one for each target."""
+
+    head: int
+    blob: Blob
+    exits: list[int] = field(default_factory=list[int])
+    """Guest targets of exit.0, exit.1, ..."""
+    covered: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
+    """(guest pc, bytes) of what was lifted."""
+    instructions: int = 0
+
+
+@dataclass
+class _Lifted:
+    """One guest instruction of a region."""
+
+    pc: int
+    length: int
+    code: Block
+    successors: list[int]
+    """Guest addresses that control may go to directly."""
+
+
+class Lifter:
+    """Follows direct control flow from a head and builds every instruction's micro-ops."""
+
+    def __init__(self, target: Target, decoder: Decoder, read: ReadCode, request: Request) -> None:
+        self.target = target
+        self.decoder = decoder
+        self.read = read
+        self.request = request
+        self.lifted: dict[int, _Lifted] = {}
+
+    def run(self) -> dict[int, _Lifted]:
+        """The region's instructions by pc; empty if the head cannot be lifted."""
+        work = [self.request.head]
+        while work and len(self.lifted) < self.request.limit:
+            pc = work.pop(0)
+            if pc in self.lifted:
+                continue
+            found = self._lift(pc)
+            if found is None:
+                continue
+            self.lifted[pc] = found
+            straight = [s for s in found.successors if s == pc + found.length & MASK64]
+            others = [s for s in found.successors if s not in straight]
+            if not self.request.single:
+                work = straight + work + others
+            elif not others:
+                work = straight
+        return self.lifted
+
+    def _lift(self, pc: int) -> _Lifted | None:
+        code = self.read(pc)
+        decoded = self.decoder.decode(int.from_bytes(code, "little")) if len(code) >= 2 else None
+        if decoded is None or decoded.length > len(code):
+            return None
+        s = self._build(decoded, pc)
+        ops = s.block.ops
+        if any(op.name in _NOT_LIFTED for op in ops):
+            return None
+        following = pc + decoded.length & MASK64
+        last = ops[-1] if s.ended else None
+        if last is None:
+            successors = [following]
+        elif last.name == "jump":
+            successors = [last.args[0].const or 0]
+        elif last.name == "branch":
+            successors = [following, last.args[1].const or 0]
+        else:
+            successors = []
+        if last is not None and last.name == "jump" and any(op.name == "set" for op in ops):
+            successors = []
+        return _Lifted(pc, decoded.length, s.block, successors)
+
+    def _build(self, decoded: Decoded, pc: int) -> Emitter:
+        s = self.target.emitter(self.target.mode)
+        s.address = pc
+        s.length = decoded.length
+        decoded.insn.build(s, decoded.fields)
+        return s
+
+
+class RegionLowering(StencilLowering):
+    """Lowers a region's instructions into one LLVM function."""
+
+    def __init__(self, target: Target, request: Request, lifted: dict[int, _Lifted]) -> None:
+        super().__init__(target, Key("region", ""), (), cold=False)
+        self.request = request
+        self.lifted = lifted
+        self.exits: dict[int, int] = {}
+        self.pending: set[int] = set()
+        self.registers: set[tuple[str, int]] = set()
+        self.dirty: set[tuple[str, int]] = set()
+        self.current = 0
+        self.following = 0
+        for number, pin in enumerate(target.pinned):
+            self.registers.add((target.pinned_class, pin))
+            del number
+
+    # Registers are variables
+
+    @staticmethod
+    def _variable(kind: object, index: object) -> str:
+        return f"%{kind}.{index}"
+
+    def op_get(self, op: Op) -> str:
+        kind, index = op.attrs
+        self.registers.add((str(kind), int(index)))
+        return self.temp(f"load i64, ptr {self._variable(kind, index)}")
+
+    def op_set(self, op: Op) -> None:
+        kind, index = op.attrs
+        self.registers.add((str(kind), int(index)))
+        self.dirty.add((str(kind), int(index)))
+        self.put(f"store i64 {self.ref(op.args[0])}, ptr {self._variable(kind, index)}")
+
+    def _is_pinned(self, register: tuple[str, int]) -> bool:
+        kind, index = register
+        return kind == self.target.pinned_class and index in self.target.pinned
+
+    # Control
+
+    def _go(self, pc: int) -> str:
+        """The label of an instruction of the region, or of the exit to elsewhere."""
+        if pc in self.lifted:
+            if pc <= self.current:
+                self.pending.add(pc)
+                return f"back.{pc:x}"
+            return f"pc.{pc:x}"
+        self.exits.setdefault(pc, len(self.exits))
+        return f"out.{pc:x}"
+
+    def op_jump(self, op: Op) -> None:
+        self.put(f"br label %{self._go(op.args[0].const or 0)}")
+
+    def op_branch(self, op: Op) -> None:
+        taken, other = self._go(op.args[1].const or 0), self._go(self.following)
+        self.put(f"br i1 {self.ref(op.args[0])}, label %{taken}, label %{other}")
+
+    def op_jumpr(self, op: Op) -> None:
+        target = self.ref(op.args[0])
+        self._reload()
+        self.set_word("pc", target)
+        out, probe = self.label(), self.label()
+        self.put(f"br i1 {self._requested()}, label %{out}, label %{probe}, !prof !8")
+        self.put(f"{probe}:")
+        self._probe(target)
+        self.put(f"{out}:")
+        self.tail_word("look", self.pins)
+
+    def _requested(self) -> str:
+        value = self.temp(f"load atomic i64, ptr {self.word('exit_request')} monotonic, align 8")
+        return self.temp(f"icmp ne i64 {value}, 0")
+
+    def _reload(self) -> None:
+        """Write the state's registers back and take the pinned ones for a tail call."""
+        self.put("@@WRITEBACK")
+        self.pins = [
+            self.temp(f"load i64, ptr {self._variable(self.target.pinned_class, r)}")
+            for r in self.target.pinned
+        ]
+
+    # Memory
+
+    @staticmethod
+    def hole(name: str) -> str:
+        raise NotImplementedError
+
+    def pointer(self, address: str, size: int, write: bool, atomic: bool) -> str:
+        if self.target.mode == "user":
+            return self.temp(f"getelementptr i8, ptr %base, i64 {address}")
+        hit, entry = self.tlb_probe(address, size, write, atomic, str(self.request.holes["tlb"]))
+        fast, slow, done = self.label(), self.label(), self.label()
+        self.put(f"br i1 {hit}, label %{fast}, label %{slow}, !prof !7")
+        self.put(f"{slow}:")
+        self.set_word("pc", self._signed(self.current))
+        host = self._native("slow_address", address, str(size), self._mode())
+        self._leave_trapped()
+        at = self.temp(f"inttoptr i64 {host} to ptr")
+        last = self.label()
+        self.put(f"br label %{last}")
+        self.put(f"{last}:")
+        self.put(f"br label %{done}")
+        self.put(f"{fast}:")
+        quick = self.tlb_pointer(entry, address)
+        self.put(f"br label %{done}")
+        self.put(f"{done}:")
+        return self.temp(f"phi ptr [ {quick}, %{fast} ], [ {at}, %{last} ]")
+
+    @staticmethod
+    def _signed(value: int) -> str:
+        return str(value - (1 << 64) if value >> 63 else value)
+
+    def _mode(self) -> str:
+        return str(self.request.holes["mode"])
+
+    def _leave_trapped(self) -> None:
+        trapped = self.temp(f"icmp ne i64 {self.get_word('trapped')}, 0")
+        go = self.label()
+        self.put(f"br i1 {trapped}, label %trap, label %{go}, !prof !8")
+        self.put(f"{go}:")
+
+    def op_load(self, op: Op) -> str:
+        if self.target.mode == "user":
+            p = self.pointer(self.ref(op.args[0]), 1, write=False, atomic=False)
+            return self.temp(f"load {op.type}, ptr {p}, align 1, !alias.scope !11, !noalias !12")
+        size, address = WIDTHS[op.type] // 8, self.ref(op.args[0])
+        hit, entry = self.tlb_probe(address, size, False, False, str(self.request.holes["tlb"]))
+        fast, slow, done = self.label(), self.label(), self.label()
+        self.put(f"br i1 {hit}, label %{fast}, label %{slow}, !prof !7")
+        self.put(f"{slow}:")
+        self.set_word("pc", self._signed(self.current))
+        value = self._native("slow_load", address, str(size), self._mode())
+        self._leave_trapped()
+        if op.type != "i64":
+            value = self.temp(f"trunc i64 {value} to {op.type}")
+        last = self.label()
+        self.put(f"br label %{last}")
+        self.put(f"{last}:")
+        self.put(f"br label %{done}")
+        self.put(f"{fast}:")
+        p = self.tlb_pointer(entry, address)
+        quick = self.temp(f"load {op.type}, ptr {p}, align 1, !alias.scope !11, !noalias !12")
+        self.put(f"br label %{done}")
+        self.put(f"{done}:")
+        return self.temp(f"phi {op.type} [ {quick}, %{fast} ], [ {value}, %{last} ]")
+
+    def op_store(self, op: Op) -> None:
+        address, value = map(self.ref, op.args)
+        stored = f"store {op.type} {value}, ptr"
+        tags = "align 1, !alias.scope !11, !noalias !12"
+        if self.target.mode == "user":
+            p = self.pointer(address, 1, write=True, atomic=False)
+            self.put(f"{stored} {p}, {tags}")
+            return
+        size = WIDTHS[op.type] // 8
+        hit, entry = self.tlb_probe(address, size, True, False, str(self.request.holes["tlb"]))
+        fast, slow, done = self.label(), self.label(), self.label()
+        self.put(f"br i1 {hit}, label %{fast}, label %{slow}, !prof !7")
+        self.put(f"{slow}:")
+        self.set_word("pc", self._signed(self.current))
+        word = value if op.type == "i64" else self.temp(f"zext {op.type} {value} to i64")
+        self._native("slow_store", address, str(size), word, self._mode())
+        self._leave_trapped()
+        self.put(f"br label %{done}")
+        self.put(f"{fast}:")
+        self.put(f"{stored} {self.tlb_pointer(entry, address)}, {tags}")
+        self.put(f"br label %{done}")
+        self.put(f"{done}:")
+
+    # The function
+
+    def text(self) -> str:
+        """LLVM text of the region's function."""
+        for pc in self.lifted:
+            item = self.lifted[pc]
+            self.current, self.following = pc, pc + item.length & MASK64
+            self.put(f"pc.{pc:x}:")
+            self.block(item.code)
+            if not item.code.ops or item.code.ops[-1].name not in ("jump", "branch", "jumpr"):
+                self.put(f"br label %{self._go(self.following)}")
+        self._tails()
+        body: list[str] = []
+        for line in self.lines:
+            body.extend(self._writeback() if line == "@@WRITEBACK" else (line,))
+        params = parameters(len(self.target.pinned))
+        head = f'define {CC} void @region({params}) nounwind "no-jump-tables"="true" {{'
+        return "\n".join([head, *self._entry(), *body, "}"])
+
+    def _tails(self) -> None:
+        for pc in sorted(self.pending):
+            out = self.label()
+            self.put(f"back.{pc:x}:")
+            self.put(f"br i1 {self._requested()}, label %{out}, label %pc.{pc:x}, !prof !8")
+            self.put(f"{out}:")
+            self._reload()
+            self.set_word("pc", self._signed(pc))
+            self.tail_word("look", self.pins)
+        for pc, number in self.exits.items():
+            self.put(f"out.{pc:x}:")
+            self._reload()
+            self.put(f'musttail call {CC} void @"exit.{number}"({arguments(self.pins)})')
+            self.put("ret void")
+        if self.target.mode == "system":
+            self.put("trap:")
+            self._reload()
+            self.tail_word("dispatch", self.pins)
+
+    def _entry(self) -> list[str]:
+        lines = ["%base = load ptr, ptr %base.at"] if self.target.mode == "user" else []
+        for kind, index in sorted(self.registers):
+            name = self._variable(kind, index)
+            lines.append(f"{name} = alloca i64")
+        at = self.target.layout.of("guest_base")
+        first = [f"%base.at = getelementptr i8, ptr %s, i64 {at}", *lines]
+        for kind, index in sorted(self.registers):
+            name = self._variable(kind, index)
+            if self._is_pinned((kind, index)):
+                value = f"%p{self.target.pinned.index(index)}"
+            else:
+                offset = self.target.layout.of(kind, index)
+                first.append(f"{name}.at = getelementptr i8, ptr %s, i64 {offset}")
+                first.append(f"{name}.in = load i64, ptr {name}.at, !alias.scope !12, !noalias !11")
+                value = f"{name}.in"
+            first.append(f"store i64 {value}, ptr {name}")
+        first.append(f"br label %pc.{self.request.head:x}")
+        return first
+
+    def _writeback(self) -> list[str]:
+        lines: list[str] = []
+        for kind, index in sorted(self.dirty):
+            if self._is_pinned((kind, index)):
+                continue
+            name = self._variable(kind, index)
+            self.temps += 1
+            lines.append(f"%w{self.temps} = load i64, ptr {name}")
+            lines.append(
+                f"store i64 %w{self.temps}, ptr {name}.at, !alias.scope !12, !noalias !11"
+            )
+        return lines
+
+
+_ALIAS = """
+!11 = !{!13}
+!12 = !{!14}
+!13 = distinct !{!13, !15, !"guest memory"}
+!14 = distinct !{!14, !15, !"state"}
+!15 = distinct !{!15, !"region"}
+"""
+
+
+def region_text(target: Target, request: Request, lifted: dict[int, _Lifted]) -> tuple[str, list[int]]:
+    """(LLVM text of the module, guest targets of its exits)."""
+    low = RegionLowering(target, request, lifted)
+    body = low.text()
+    params = parameters(len(target.pinned))
+    exits = list(low.exits)
+    head = "".join(f'declare dso_local {CC} void @"exit.{n}"({params})\n' for n in range(len(exits)))
+    if "constrained" in body:
+        body = body.replace(") nounwind", ") nounwind strictfp", 1)
+    return head + declarations(body) + "\n" + body + METADATA + _ALIAS, exits
+
+
+def compile_region(target: Target, decoder: Decoder, read: ReadCode, request: Request) -> Region | None:
+    """Lift and compile; None if there is nothing to lift at the head."""
+    from jitemu.backend_llvm.target import compile_text
+
+    lifted = Lifter(target, decoder, read, request).run()
+    if not lifted:
+        return None
+    text, exits = region_text(target, request, lifted)
+    blob = read_object(compile_text(text, "region"))
+    covered = [(item.pc, item.length) for item in lifted.values()]
+    return Region(request.head, blob, exits, covered, len(lifted))
