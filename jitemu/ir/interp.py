@@ -7,7 +7,7 @@ held against both.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from jitemu.ir.code import WIDTHS, Function, Op, Value
@@ -18,11 +18,13 @@ from jitemu.ir.ops import ROWS, signed
 
 Values = dict[Value, int]
 
+_MASKS = {name: (1 << width) - 1 for name, width in WIDTHS.items()}
+
 NATIVE_DEPTH = 100
 """Native functions do not recurse; calls deeper than this are a mistake."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outcome:
     """How an instruction ended."""
 
@@ -47,32 +49,34 @@ class _Left(Exception):
     """leaveif was taken."""
 
 
-@dataclass(slots=True)
 class _Frame:
     """One activation: of an instruction's body or of a native function."""
 
-    machine: Machine
-    function: Function
-    pc: int = 0
-    npc: int = 0
-    params: tuple[int, ...] = ()
-    depth: int = 0
-    locals: dict[str, int] = field(default_factory=dict[str, int])
-    sets: dict[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
-    """Registers written, not yet visible to others."""
-    undo: list[Callable[[], None]] = field(default_factory=list[Callable[[], None]])
-    """How the state words written so far become what they were; shared with callees."""
+    __slots__ = ("depth", "function", "locals", "machine", "npc", "params", "pc", "sets", "undo")
+
+    def __init__(self, machine: Machine, function: Function, pc: int = 0, npc: int = 0) -> None:
+        self.machine = machine
+        self.function = function
+        self.pc = pc
+        self.npc = npc
+        self.params: tuple[int, ...] = ()
+        self.depth = 0
+        self.locals: dict[str, int] = {}
+        self.sets: dict[tuple[str, int], int] = {}
+        """Registers written, not yet visible to others."""
+        self.undo: list[Callable[[], None]] = []
+        """How the state words written so far become what they were; shared with callees."""
 
 
 def evaluate(op: Op, args: list[int]) -> int:
     """The result of a row with a meaning, wrapped to the result's width."""
-    row = ROWS[op.name]
-    result = op.type if row.result == "T" else row.result
-    mask = (1 << WIDTHS[result]) - 1
+    assert op.result is not None
+    mask = _MASKS[op.result.type]
     if op.name == "sext":
-        return signed(op.args[0].width, args[0]) & mask
-    assert row.meaning is not None
-    return int(row.meaning(WIDTHS[op.type] if op.type else 64, *args)) & mask
+        return signed(WIDTHS[op.args[0].type], args[0]) & mask
+    meaning = ROWS[op.name].meaning
+    assert meaning is not None
+    return int(meaning(WIDTHS[op.type] if op.type else 64, *args)) & mask
 
 
 # State.  Every handler takes the frame, the op and its arguments' values.
@@ -253,32 +257,33 @@ _ENDS: dict[str, Callable[[_Frame, Op, list[int]], End]] = {
 
 def _run(frame: _Frame) -> int | Outcome:
     """Run a function's blocks; running off the end of one goes to the next instruction."""
-    blocks = {block.label: block.ops for block in frame.function.blocks}
-    ops = frame.function.blocks[0].ops
+    blocks = frame.function.blocks
     values: Values = {}
-    while True:
-        end = _run_ops(frame, ops, values)
-        if not isinstance(end, str):
-            return end
-        ops = blocks[end]
+    end = _run_ops(frame, blocks[0].ops, values)
+    if isinstance(end, str):
+        labels = {block.label: block.ops for block in blocks}
+        while isinstance(end, str):
+            end = _run_ops(frame, labels[end], values)
+    return end
 
 
 def _run_ops(frame: _Frame, ops: list[Op], values: Values) -> End:
-    for op in ops:
-        args = [values[v] if v.const is None else v.const for v in op.args]
-        name = op.name
-        handler = _HANDLERS.get(name)
-        try:
+    op, args = None, []
+    try:
+        for op in ops:
+            args = [values[v] if v.const is None else v.const for v in op.args]
+            handler = _HANDLERS.get(op.name)
             if handler is not None:
                 result = handler(frame, op, args)
-            elif name in _ENDS:
-                return _ENDS[name](frame, op, args)
+            elif op.name in _ENDS:
+                return _ENDS[op.name](frame, op, args)
             else:
                 result = evaluate(op, args)
-        except (KeyError, IndexError, AssertionError) as error:
-            raise InterpreterError(f"{frame.function.name}: {name} {op.attrs} {args}") from error
-        if op.result is not None and result is not None:
-            values[op.result] = result
+            if result is not None and op.result is not None:
+                values[op.result] = result
+    except (KeyError, IndexError, AssertionError) as error:
+        what = f"{op.name} {op.attrs} {args}" if op else ""
+        raise InterpreterError(f"{frame.function.name}: {what}") from error
     return Outcome("next", frame.npc)
 
 
@@ -325,7 +330,9 @@ def _native_frame(name: str, machine: Machine, args: tuple[int, ...]) -> _Frame:
         function = _compiled[name] = REGISTRY[name].compile()
     if len(args) != len(function.params):
         raise InterpreterError(f"{name} takes {len(function.params)} words, not {len(args)}")
-    return _Frame(machine, function, params=args)
+    frame = _Frame(machine, function)
+    frame.params = args
+    return frame
 
 
 def _result(frame: _Frame) -> int:
