@@ -1,0 +1,75 @@
+"""What a device may ask of the world around it.  A device knows these protocols, the
+physical memory's bounds-checked views, and nothing else of the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+
+class IrqLine(Protocol):
+    """A level-triggered wire; setting the level it already has does nothing."""
+
+    def set(self, level: bool) -> None: ...
+
+
+class Clock(Protocol):
+    """The machine's time base: 10 MHz ticks (mtime) over the host's monotonic clock."""
+
+    def ticks(self) -> int: ...
+
+    def set_ticks(self, ticks: int) -> None: ...
+
+    def deadline_ns(self, ticks: int) -> int:
+        """The monotonic time, in nanoseconds, at which the counter reaches ``ticks``."""
+        ...
+
+    def monotonic_ns(self) -> int: ...
+
+    def wall_ns(self) -> int:
+        """Nanoseconds since 1970 (UTC)."""
+        ...
+
+
+class Timer(Protocol):
+    """A pending call, as ``Scheduler.call_at`` returns it."""
+
+    @property
+    def deadline_ns(self) -> int: ...
+
+
+class Scheduler(Protocol):
+    """Calls back later, in the event loop's thread with the machine's lock held."""
+
+    def call_at(self, deadline_ns: int, callback: Callable[[], None]) -> Timer: ...
+
+    def cancel(self, timer: Timer) -> None: ...
+
+
+class Chardev(Protocol):
+    """A stream of bytes to and from the host: what a serial port is plugged into."""
+
+    on_input: Callable[[], None] | None
+    """Called when ``read`` has something to give, or a break arrived."""
+    on_writable: Callable[[], None] | None
+    """Called once there is room again after ``put`` returned False."""
+
+    def put(self, byte: int) -> bool:
+        """Take one byte for the host.  False: taken, but there is no room for more yet."""
+        ...
+
+    def read(self, count: int) -> bytes:
+        """At most ``count`` bytes that arrived; never waits."""
+        ...
+
+    def take_break(self) -> bool:
+        """True once for each break condition the host side sent."""
+        ...
+
+
+class MachineControl(Protocol):
+    """Ends or restarts the machine; the call returns, the effect follows."""
+
+    def shutdown(self, status: int) -> None: ...
+
+    def reset(self) -> None: ...

@@ -1,0 +1,1 @@
+"""Virtio: transports here; queues and devices join them as they are built."""
