@@ -7,6 +7,7 @@ from jitemu.cli.options import Option, Shown, flag, integer, value
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from jitemu.cli.options import Parsed
+    from jitemu.frontends.riscv.cpu import CpuModel
     from jitemu.trace import Log
 
 DEFAULT_HOT_THRESHOLD = 0x4000
@@ -42,11 +43,11 @@ def _filter_ranges(text: str) -> tuple[tuple[int, int], ...]:
 
 
 def _cpu(text: str) -> str:
-    from jitemu.cli.cpu import features, help_text
-
     if text == "help":
-        raise Shown(help_text())
-    features(text)
+        from jitemu.frontends.riscv.cpu import EXTENSIONS, MODELS
+
+        lines = [f"  {e.name:<12} {e.prose}" for e in EXTENSIONS.values()]
+        raise Shown("\n".join([*MODELS, "", "Features (name=on or name=off):", *lines]))
     return text
 
 
@@ -83,6 +84,13 @@ HOT_THRESHOLD = value(
     env="HOT_THRESHOLD",
 )
 NO_CACHE = flag("no-cache", "neither read nor write translated code on disk", env="NO_CACHE")
+
+
+def cpu_model(parsed: Parsed) -> CpuModel:
+    """The processor that -cpu names."""
+    from jitemu.frontends.riscv.cpu import parse_cpu
+
+    return parse_cpu(parsed[CPU])
 
 
 def make_log(parsed: Parsed, *more: str) -> Log:

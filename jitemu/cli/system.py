@@ -63,7 +63,6 @@ def _write_pidfile(path: str) -> None:
 
 
 def _run(parsed: Parsed) -> int:
-    from jitemu.cli.cpu import features
     from jitemu.system.machine import Machine, MachineConfig
 
     choice = parsed[options.MACHINE]
@@ -80,7 +79,7 @@ def _run(parsed: Parsed) -> int:
             reboot=not parsed[options.NO_REBOOT],
             stopped=parsed[options.STOPPED],
             name=parsed[options.NAME],
-            cpu_features=features(parsed[common.CPU]),
+            cpu=common.cpu_model(parsed),
             hot_threshold=parsed[common.HOT_THRESHOLD],
             cache=not parsed[common.NO_CACHE],
             log=common.make_log(parsed),

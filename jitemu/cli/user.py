@@ -35,7 +35,6 @@ def main(words: Sequence[str]) -> int:
         from jitemu.messages import fail
 
         fail("no user program specified")
-    from jitemu.cli.cpu import features
     from jitemu.user.run import UserConfig, run_user
 
     return run_user(
@@ -48,7 +47,7 @@ def main(words: Sequence[str]) -> int:
             stack_size=parsed[options.STACK_SIZE],
             uname=parsed[options.UNAME],
             guest_base=parsed[options.GUEST_BASE],
-            cpu_features=features(parsed[common.CPU]),
+            cpu=common.cpu_model(parsed),
             seed=parsed[options.SEED],
             one_insn=parsed[options.ONE_INSN],
             hot_threshold=parsed[common.HOT_THRESHOLD],

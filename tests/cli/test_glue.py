@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jitemu.cli import common_options as common
-from jitemu.cli import cpu, system, system_options, user, user_options
+from jitemu.cli import system, system_options, user, user_options
 from jitemu.cli.options import parse
 from jitemu.messages import UserError
 
@@ -70,14 +70,24 @@ def test_options_that_do_not_go_together(words: str, error: str) -> None:
         system.check(parse(system_options.OPTIONS, words.split(), {}))
 
 
-def test_cpu_features() -> None:
-    assert cpu.features("rv64") == {}
-    assert cpu.features("max,zbb=off,zba=on,+zbc,-c") == {
-        "zbb": False,
-        "zba": True,
-        "zbc": True,
-        "c": False,
-    }
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("foo", "-cpu: unable to find CPU model 'foo'"),
+        ("rv64,zfoo=on", "property 'rv64-riscv-cpu.zfoo' not found"),
+        ("rv64,zbb=maybe", "parameter 'zbb' expects 'on' or 'off'"),
+    ],
+)
+def test_cpu_errors(text: str, error: str) -> None:
+    with pytest.raises(UserError, match=error):
+        common.cpu_model(parse(user_options.OPTIONS, ["-cpu", text], {}))
+
+
+def test_cpu_model() -> None:
+    model = common.cpu_model(parse(user_options.OPTIONS, [], {"QEMU_CPU": "rv64,zbb=off"}))
+    assert model.name == "rv64"
+    assert "zba" in model.extensions
+    assert "zbb" not in model.extensions
 
 
 def test_log_is_what_the_options_say(tmp_path: Path) -> None:

@@ -56,9 +56,6 @@ def test_variables_keep_their_order() -> None:
         (["-s", "big"], "-s big: expected a non-negative number"),
         (["-E", "name"], "-E name: expected var=value"),
         (["-U", "a=b"], "-U a=b: expected the name of a variable"),
-        (["-cpu", "foo"], "-cpu foo: unable to find CPU model 'foo'"),
-        (["-cpu", "rv64,zfoo=on"], "Property 'rv64-riscv-cpu.zfoo' not found"),
-        (["-cpu", "rv64,zbb=maybe"], "Parameter 'zbb' expects 'on' or 'off'"),
         (["-d", "in_asm,foo"], "-d in_asm,foo: unknown log item 'foo'"),
         (["-dfilter", "0x1000"], "-dfilter 0x1000: Bad range specifier"),
         (["-seed", "x"], "-seed x: expected a number from 0"),
@@ -135,7 +132,6 @@ def test_numbers_and_switches() -> None:
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["-cpu", "help"], "rv64"),
         (["-d", "help"], "Log items (comma separated):"),
         (["-version"], "jitemu version"),
     ],
