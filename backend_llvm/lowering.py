@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 from jitemu.ir.code import WIDTHS, Block, Op, Value
@@ -13,11 +14,10 @@ Names = dict[int, str]
 _INTRINSIC = re.compile(r"call (\S+|<[^>]+>) @(llvm\.[\w.]+)\(([^)]*)\)")
 
 
-def _template(text: str) -> str:
-    return text.replace("{2W}", "{WW}")
-
-
-_TEMPLATES = {name: _template(row.llvm) for name, row in ROWS.items() if row.llvm}
+@functools.cache
+def _template(name: str) -> str | None:
+    text = ROWS[name].llvm
+    return text.replace("{2W}", "{WW}") if text else None
 
 
 _SHIFTS = ("shl", "lshr", "ashr")
@@ -73,7 +73,7 @@ class Lowering:
 
     def op(self, op: Op) -> None:
         """Lower one op, by its row's template or by the method of its name."""
-        template = _TEMPLATES.get(op.name)
+        template = _template(op.name)
         method = getattr(self, f"op_{op.name}", None)
         if template is None or method is not None:
             assert method is not None, f"nothing lowers {op.name}"

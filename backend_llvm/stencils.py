@@ -54,8 +54,8 @@ class Target:
     classes: Mapping[str, RegisterClass]
     pinned_class: str
     pinned: tuple[int, ...]
-    functions: Mapping[str, int]
-    """Native functions' places in the state's table."""
+    functions: dict[str, int]
+    """Native functions' places in the state's table (filled when the set is made)."""
     emitter: Callable[[str], Emitter]
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from jitemu.backend_llvm import cache
 from jitemu.backend_llvm.objects import Blob
 from jitemu.backend_llvm.stencils import Key, Shape, Stencil, Target, open_body, shape_of
-from jitemu.ir.native import NativeFunction
+from jitemu.ir.code import Function
+from jitemu.ir.native import REGISTRY
 from jitemu.isa import Isa
 
 Progress = Callable[[int, int], None]
@@ -21,10 +22,11 @@ BATCH = 150
 class StencilSet:
     """What the block translator copies from."""
 
-    def __init__(self, target: Target, isa: Isa, natives: Sequence[NativeFunction]) -> None:
+    def __init__(self, target: Target, isa: Isa, roots: Sequence[str]) -> None:
         self.target = target
         self.isa = isa
-        self.natives = natives
+        self.roots = roots
+        """Native functions that are needed besides those that instructions call."""
         self.stencils: dict[str, Stencil] = {}
         self.library = Blob(b"")
         self.shapes: dict[str, Shape] = {}
@@ -43,19 +45,25 @@ class StencilSet:
             return False
         self.stencils = saved["stencils"]
         self.library = Blob(*saved["library"])
+        self.target.functions.update(saved["functions"])
         return True
 
     def save(self, path: Path) -> None:
         """Put the set into the cache."""
         blob = self.library
         library = (blob.code, blob.symbols, blob.relocations)
-        cache.save(path, {"stencils": self.stencils, "library": library})
+        functions = dict(self.target.functions)
+        saved = {"stencils": self.stencils, "library": library, "functions": functions}
+        cache.save(path, saved)
 
     def build(self, keys: Iterable[Key], progress: Progress) -> None:
         """Build the library, the special stencils and the stencils of these keys."""
         from jitemu.backend_llvm.natives import build_library
 
-        self.library = build_library(self.target, [n.compile() for n in self.natives])
+        number_functions(self.target, self.isa)
+        self.library = build_library(
+            self.target, library_functions([*self.target.functions, *self.roots])
+        )
         self.add([], special=True)
         wanted = list(dict.fromkeys(keys))
         for start in range(0, len(wanted), BATCH):
@@ -94,12 +102,25 @@ def general_keys(target: Target, isa: Isa) -> list[Key]:
     return keys
 
 
-def native_calls(target: Target, isa: Isa) -> list[str]:
-    """The native functions that instruction bodies and cold stencils call, in order."""
+def number_functions(target: Target, isa: Isa) -> None:
+    """Give the native functions that translated code calls their places in the state."""
     names = {"slow_load", "slow_store", "slow_address"} if target.mode == "system" else set[str]()
     for insn in isa.instructions.values():
         if insn.body is not None:
             for op in open_body(target, insn).block.ops:
                 if op.name == "call":
                     names.add(str(op.attrs[0]))
-    return sorted(names)
+    target.functions.update({name: index for index, name in enumerate(sorted(names))})
+
+
+def library_functions(roots: Sequence[str]) -> list[Function]:
+    """The micro-ops of these native functions and of all that they call."""
+    done: dict[str, Function] = {}
+    work = list(roots)
+    while work:
+        name = work.pop()
+        if name not in done:
+            done[name] = REGISTRY[name].compile()
+            for block in done[name].blocks:
+                work.extend(str(op.attrs[0]) for op in block.ops if op.name == "call")
+    return list(done.values())

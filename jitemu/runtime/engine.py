@@ -18,6 +18,7 @@ from jitemu.runtime.lookup import (
     EXIT_LINK,
     EXIT_REQUESTED,
     EXIT_TRANSLATE,
+    REQUEST_ENGINE,
 )
 from jitemu.runtime.stateview import StateView
 from jitemu.runtime.translator import Translator
@@ -163,6 +164,10 @@ class Processor:
         self._dispatch = symbols["dispatch"]
         self.hot: Callable[[Processor], None] = lambda processor: None
         """Called when the block at pc has become hot."""
+        self.requested: Callable[[Processor], None] = lambda processor: None
+        """Called when the engine itself has asked to look around."""
+        self.running = False
+        self.kicked = False
         space.processors.append(self)
 
     def forget_jumps(self) -> None:
@@ -181,11 +186,23 @@ class Processor:
 
     def kick(self) -> None:
         """Make ``run`` return soon, from any thread."""
-        self.state.words[self._request] = 1
+        self.kicked = True
+        self.request(REQUEST_ENGINE)
+
+    def request(self, what: int) -> None:
+        """Ask native code to look around, from any thread."""
+        self.state.words[self._request] |= what
 
 
     def run(self) -> int:
         """Run until something is not the engine's business; the exit reason."""
+        self.running = True
+        try:
+            return self._run()
+        finally:
+            self.running = False
+
+    def _run(self) -> int:
         enter, address = self._enter, self.state.address
         words, pc, site = self.state.words, self._pc, self._site
         code = self._dispatch
@@ -198,7 +215,11 @@ class Processor:
             elif reason == EXIT_HOT:
                 self.hot(self)
                 code = self._dispatch
+            elif reason == EXIT_REQUESTED and not self.kicked:
+                self.requested(self)
+                code = self._dispatch
             else:
+                self.kicked = False
                 return reason
 
     def _follow(self, site: int, pc: int) -> int:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from jitemu.backend_llvm.stencils import Key, Target
-from jitemu.ir.native import NativeFunction
 from jitemu.isa import Decoder, Isa
 
 
@@ -18,7 +17,8 @@ class Guest:
     isa: Isa
     decoder: Decoder
     target: Target
-    natives: tuple[NativeFunction, ...]
+    roots: tuple[str, ...]
+    """Native functions the engine needs."""
     common_keys: Callable[[], list[Key]]
     """Stencils worth building at first use."""
     context_holes: Callable[[int], Mapping[str, int]]

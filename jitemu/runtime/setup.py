@@ -9,7 +9,7 @@ from jitemu.runtime.guest import Guest
 
 def stencils_for(guest: Guest, use_cache: bool = True) -> StencilSet:
     """The guest's stencils and native library."""
-    stencils = StencilSet(guest.target, guest.isa, guest.natives)
+    stencils = StencilSet(guest.target, guest.isa, guest.roots)
     path = cache.folder() / "stencils" / f"{guest.name}-{cache.fingerprint()}"
     if use_cache and stencils.load(path):
         return stencils

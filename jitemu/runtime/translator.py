@@ -11,7 +11,7 @@ import struct
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from jitemu.backend_llvm.stencils import Key, Stencil
+from jitemu.backend_llvm.stencils import Key, Stencil, Target
 from jitemu.backend_llvm.stencilset import StencilSet
 from jitemu.isa import Decoded
 from jitemu.runtime.arena import Arena
@@ -67,6 +67,15 @@ def _fill(
     return bytes(data), tuple(rest)
 
 
+def place_letter(target: Target, kind: str, register: int) -> str:
+    """The place of a register operand, as in a stencil's key."""
+    if kind != target.pinned_class:
+        return "m"
+    if register == target.classes[kind].zero:
+        return "z"
+    return str(target.pinned.index(register)) if register in target.pinned else "m"
+
+
 def patch(data: bytearray, at: int, kind: str, value: int) -> None:
     """Fill a hole; relative ones get their distance."""
     if kind == "8":
@@ -89,13 +98,12 @@ class Translator:
         self.system = guest.target.mode == "system"
         self.limit = MAX_INSTRUCTIONS
         self._templates: dict[int, dict[int, Template]] = {}
-        layout, pinned = guest.target.layout, guest.target.pinned
+        layout = guest.target.layout
         self._slots = {
             name: [layout.of(name, i) for i in range(kind.count)]
             for name, kind in guest.target.classes.items()
         }
         self._scratch = layout.of(guest.target.pinned_class, 32)
-        self._places = {r: str(i) for i, r in enumerate(pinned)}
         self.missing: dict[str, int] = {}
         """Stencils that were wanted but not in the set, and how often."""
 
@@ -126,7 +134,7 @@ class Translator:
         holes: dict[str, int] = dict(self.guest.context_holes(ctx))
         places: list[str] = []
         for name, kind in shape.registers:
-            places.append(self._place(kind, fields[name]))
+            places.append(place_letter(self.guest.target, kind, fields[name]))
         for name in insn.operands:
             if name[0] != "r":
                 holes[name] = fields[name]
@@ -142,13 +150,6 @@ class Translator:
         else:
             pieces = self._general(decoded, key, holes)
         return Template(pieces, decoded.length, relative, shape.ends, shape.falls)
-
-    def _place(self, kind: str, register: int) -> str:
-        if kind != self.guest.target.pinned_class:
-            return "m"
-        if register == self.guest.target.classes[kind].zero:
-            return "z"
-        return self._places.get(register, "m")
 
     def _general(self, decoded: Decoded, key: Key, holes: dict[str, int]) -> list[Piece]:
         """The stencil with all operands in the state, between moves of pinned ones."""

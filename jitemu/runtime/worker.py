@@ -1,0 +1,83 @@
+"""The compile worker: a process of its own that turns requests into regions.
+
+It reads length-prefixed requests from its standard input and writes results to its
+standard output, until the input ends (the main process is gone).
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import sys
+from typing import Any, BinaryIO
+
+
+def send(stream: BinaryIO, message: Any) -> None:
+    """Write a message of plain Python types."""
+    data = marshal.dumps(message)
+    stream.write(len(data).to_bytes(4, "little") + data)
+    stream.flush()
+
+
+def receive(stream: BinaryIO) -> Any:
+    """Read a message; None at the end."""
+    head = stream.read(4)
+    if len(head) < 4:
+        return None
+    data = stream.read(int.from_bytes(head, "little"))
+    return marshal.loads(data)
+
+
+def reader(pieces: list[tuple[int, bytes]]) -> Any:
+    """The ReadCode of a snapshot: (start, bytes) pieces."""
+
+    def read(pc: int) -> bytes:
+        for start, data in pieces:
+            if start <= pc < start + len(data):
+                return data[pc - start : pc - start + 4]
+        return b""
+
+    return read
+
+
+def main() -> None:
+    """Serve requests."""
+    os.nice(10)
+    from jitemu.backend_llvm.regions import Request, compile_region
+    from jitemu.backend_llvm.stencilset import number_functions
+    from jitemu.runtime.guests import guest_named
+
+    source, sink = sys.stdin.buffer, sys.stdout.buffer
+    name, cpu = receive(source)
+    guest = guest_named(name, cpu)
+    number_functions(guest.target, guest.isa)
+    while (message := receive(source)) is not None:
+        number, head, holes, limit, single, pieces = message
+        request = Request(head, holes, limit, single)
+        try:
+            region = compile_region(guest.target, guest.decoder, reader(pieces), request)
+        except Exception as error:  # a defect here must not stop the guest
+            send(sink, (number, str(error)))
+            continue
+        if region is None:
+            send(sink, (number, None))
+            continue
+        blob = region.blob
+        send(
+            sink,
+            (
+                number,
+                (
+                    blob.code,
+                    blob.symbols,
+                    blob.relocations,
+                    region.exits,
+                    region.covered,
+                    region.instructions,
+                ),
+            ),
+        )
+
+
+if __name__ == "__main__":
+    main()
