@@ -149,6 +149,34 @@ def cases(insn: Instruction) -> list[tuple[int, int, int, int]]:
     return out
 
 
+def ties(insn: Instruction) -> list[tuple[int, int, int, int]]:
+    """Operands whose exact result lies half-way between two floats (RMM's own case)."""
+    source = random.Random(insn.name)
+    single = insn.match >> 25 & 3 == 0
+    fraction, bias = (23, 127) if single else (52, 1023)
+    box = 0xFFFFFFFF_00000000 if single else 0
+    sign = 1 << (31 if single else 63)
+    out: list[tuple[int, int, int, int]] = []
+    for _ in range(60):
+        shift = source.randrange(1, fraction)
+        odd = source.getrandbits(fraction) >> shift << shift | 1 << (shift - 1)
+        if insn.name.startswith("fdiv"):
+            # Into the subnormals by as many bits as there are zeros, and one.
+            a = (bias << fraction) | odd
+            b = (2 * bias - 1 + shift) << fraction
+            if b >> fraction > 2 * bias:
+                b, a = (2 * bias << fraction), a - ((b >> fraction) - 2 * bias << fraction)
+            c = 0
+        else:
+            # A sum of x and half a unit of x, made of a product by a power of two.
+            c = (bias + 3 << fraction) | source.getrandbits(fraction)
+            a = (bias - 7) << fraction
+            b = (bias + 9 - fraction) << fraction
+        flip = source.choice((0, sign))
+        out.append((a ^ flip | box, b | box, c ^ flip | box, 0))
+    return out
+
+
 def test_every_form_has_a_definition() -> None:
     assert {"fadd.s", "fadd.d.rmm", "fcvt.lu.d.rtz", "fmv.x.w", "fclass.d"} <= set(isa.instructions)
     decoder = isa.decoder()
@@ -166,6 +194,8 @@ def test_against_qemu(insn: Instruction, compiled: Any, tmp_path: Path) -> None:
     written = next(op for op in s.block.ops if op.name == "set")
     to_x = written.attrs[0] == "x"
     samples = cases(insn)
+    if insn.name.startswith(("fdiv", "fmadd")):
+        samples += ties(insn)
     answers = under_qemu(Probe(insn.encode(**used), 8, 8, to_x), samples, tmp_path)
     run = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p)(compiled(symbol(insn)))
     state = (ctypes.c_uint64 * (LAYOUT.size // 8))()
