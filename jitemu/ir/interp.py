@@ -203,7 +203,11 @@ def _addressof(f: _Frame, op: Op, a: list[int]) -> int:
 def _call(f: _Frame, op: Op, a: list[int]) -> int:
     if f.depth >= NATIVE_DEPTH:
         raise InterpreterError(f"{op.attrs[0]}: native functions call each other too deep")
-    frame = _native_frame(str(op.attrs[0]), f.machine, tuple(a))
+    function = _native(str(op.attrs[0]))
+    if len(a) != len(function.params):
+        raise InterpreterError(f"{function.name} takes {len(function.params)} words, not {len(a)}")
+    frame = _Frame(f.machine, function)
+    frame.params = tuple(a)
     frame.undo = f.undo
     frame.depth = f.depth + 1
     return _result(frame)
@@ -314,25 +318,31 @@ def run_instruction(
     return outcome
 
 
+def run_function(function: Function, machine: Machine, *args: int) -> int:
+    """Run a native function's micro-ops; its result (0 if it returns none)."""
+    if len(args) != len(function.params):
+        count = len(function.params)
+        raise InterpreterError(f"{function.name} takes {count} words, not {len(args)}")
+    frame = _Frame(machine, function)
+    frame.params = tuple(a & ((1 << 64) - 1) for a in args)
+    return _result(frame)
+
+
 def run_native(name: str, machine: Machine, *args: int) -> int:
-    """Run a native function; its result (0 if it returns none)."""
-    return _result(_native_frame(name, machine, tuple(a & ((1 << 64) - 1) for a in args)))
+    """Run a native function of the registry."""
+    return run_function(_native(name), machine, *args)
 
 
 _compiled: dict[str, Function] = {}
 
 
-def _native_frame(name: str, machine: Machine, args: tuple[int, ...]) -> _Frame:
+def _native(name: str) -> Function:
     function = _compiled.get(name)
     if function is None:
         if name not in REGISTRY:
             raise InterpreterError(f"there is no native function {name}")
         function = _compiled[name] = REGISTRY[name].compile()
-    if len(args) != len(function.params):
-        raise InterpreterError(f"{name} takes {len(function.params)} words, not {len(args)}")
-    frame = _Frame(machine, function)
-    frame.params = args
-    return frame
+    return function
 
 
 def _result(frame: _Frame) -> int:
