@@ -28,15 +28,31 @@ class Arena:
 
     def __init__(self, size: int = 128 << 20) -> None:
         self.size = size
-        fd = os.memfd_create("jitemu-code")
-        os.ftruncate(fd, size)
-        self._map = mmap.mmap(fd, size)
-        self.view = memoryview(self._map)
+        fd = self._map_writable()
         self.base = self._map_executable(fd, size)
         os.close(fd)
         self.used = 0
         self.floor = 0
         """Below lies what survives a flush."""
+
+    def _map_writable(self) -> int:
+        fd = os.memfd_create("jitemu-code")
+        os.ftruncate(fd, self.size)
+        self._map = mmap.mmap(fd, self.size)
+        self.view = memoryview(self._map)
+        return fd
+
+    def separate(self) -> None:
+        """In the child of a fork: a copy of its own, at the same address.
+
+        The parent must not write meanwhile: both share the memory until this is done.
+        """
+        old = self.view
+        fd = self._map_writable()
+        self.view[: self.used] = old[: self.used]
+        flags = mmap.MAP_SHARED | mmap.MAP_FIXED
+        libc.mmap(self.base, self.size, mmap.PROT_READ | mmap.PROT_EXEC, flags, fd, 0)
+        os.close(fd)
 
     @staticmethod
     def _map_executable(fd: int, size: int) -> int:

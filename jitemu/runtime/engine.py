@@ -21,6 +21,7 @@ from jitemu.runtime.lookup import (
     REQUEST_ENGINE,
 )
 from jitemu.runtime.stateview import StateView
+from jitemu.runtime.tracing import Tracer
 from jitemu.runtime.translator import Translator
 
 HEAT_BITS = 12
@@ -43,6 +44,9 @@ class CodeSpace:
         self.heat = (ctypes.c_uint64 * (2 << HEAT_BITS))()
         self.processors: list[Processor] = []
         self.flushes = 0
+        self.tracer: Tracer | None = None
+        self.chain = True
+        """Blocks may go straight to each other; otherwise the engine sees every entry."""
         self._place_library()
 
     def _place_library(self) -> None:
@@ -55,12 +59,14 @@ class CodeSpace:
     def insert(self, block: Block) -> None:
         """Make a new block known."""
         self.blocks[block.tag, block.physical] = block
+        if not self.chain:
+            return
         self.table.insert(block.tag, block.physical, block.entry)
         self.add_sites(block)
 
     def link(self, site: int, block: Block) -> None:
         """Let a direct exit jump straight to a block."""
-        if site in self.sites:
+        if site in self.sites and self.chain:
             self.arena.patch32(site, block.entry - site - 4)
             block.incoming.add(site)
 
@@ -209,9 +215,9 @@ class Processor:
         while True:
             reason = enter(address, code)
             if reason == EXIT_LINK:
-                code = self._follow(words[site], words[pc])
+                code = self._enter_at(self._follow(words[site], words[pc]))
             elif reason == EXIT_TRANSLATE:
-                code = self.block_at(words[pc]).entry
+                code = self._enter_at(self.block_at(words[pc]))
             elif reason == EXIT_HOT:
                 self.hot(self)
                 code = self._dispatch
@@ -222,13 +228,19 @@ class Processor:
                 self.kicked = False
                 return reason
 
-    def _follow(self, site: int, pc: int) -> int:
+    def _enter_at(self, block: Block) -> int:
+        tracer = self.space.tracer
+        if tracer is not None and tracer.each_entry:
+            tracer.entering(block, self.state)
+        return block.entry
+
+    def _follow(self, site: int, pc: int) -> Block:
         with self.space.lock:
             flushes = self.space.flushes
             block = self.block_at(pc)
             if flushes == self.space.flushes:
                 self.space.link(site, block)
-            return block.entry
+            return block
 
     def key_of(self, pc: int) -> tuple[int, int]:
         """(tag, physical address) that a block at this pc has."""
@@ -250,7 +262,15 @@ class Processor:
                 block = space.translator.translate(pc, key[0], key[1], ctx, code)
                 assert block is not None, "a block larger than the arena"
             space.insert(block)
+            if space.tracer is not None:
+                self._trace(space.tracer, block, code, ctx)
             return block
+
+    def _trace(self, tracer: Tracer, block: Block, code: bytes, ctx: int) -> None:
+        arena = self.space.arena
+        host = arena.read(block.code, arena.next_address - block.code)
+        starts = self.space.translator.positions(block.pc, ctx, code)
+        tracer.translated(block, code[: block.size], host, starts, ctx)
 
     def fetch_code(self, pc: int, physical: int) -> bytes:
         """Guest code from a pc to the end of its page (two bytes more if one crosses)."""

@@ -25,5 +25,7 @@ class Guest:
     """Holes that depend on the translation context."""
     translatable: Callable[[str, int], bool]
     """Whether an instruction (by extension name) is legal in a context."""
+    register_names: Mapping[str, list[str]]
+    """Names of the registers of a class, as traces show them."""
     illegal: str
     """The instruction definition that stands for undefined words."""

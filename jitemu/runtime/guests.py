@@ -36,8 +36,16 @@ def riscv64_user(cpu: str = "rv64") -> Guest:
         common_keys=_profile,
         context_holes=_no_holes,
         translatable=lambda extension, ctx: True,
+        register_names=_names(state),
         illegal="illegal",
     )
+
+
+def _names(state: ModuleType) -> dict[str, list[str]]:
+    return {
+        "x": [f"x{i}/{name}" for i, name in enumerate(state.X_NAMES)],
+        "f": [f"f{i}/{name}" for i, name in enumerate(state.F_NAMES)],
+    }
 
 
 def _target(mode: str, state: ModuleType) -> Target:

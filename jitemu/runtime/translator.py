@@ -97,6 +97,9 @@ class Translator:
         self.arena = arena
         self.system = guest.target.mode == "system"
         self.limit = MAX_INSTRUCTIONS
+        """Instructions in a block."""
+        self.loops = True
+        """A block's jumps to itself may stay inside it."""
         self._templates: dict[int, dict[int, Template]] = {}
         layout = guest.target.layout
         self._slots = {
@@ -294,7 +297,7 @@ class Assembly:
                     patch(data, at, kind, cold - at + addend)
                 elif symbol != "taken":
                     patch(data, at, kind, values[symbol] + addend)
-                elif values["target"] in self.starts:
+                elif self.translator.loops and values["target"] in self.starts:
                     patch(data, at, kind, self.starts[values["target"]] - at + addend)
                 else:
                     exits.append((at, values["target"]))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import bisect
 import ctypes
+import os
 import signal
+import threading
 from typing import Protocol
 
 from jitemu.backend_llvm.natives import EXIT_FAULT
@@ -48,6 +50,29 @@ class UserSpace(CodeSpace):
         """Page number -> blocks made from bytes of it."""
         self.guarded: set[int] = set()
         """Pages made read-only because they hold translated code the guest could change."""
+
+        self._pipe = (-1, -1)
+        os.register_at_fork(
+            before=self._before_fork,
+            after_in_parent=self._after_fork_parent,
+            after_in_child=self._after_fork_child,
+        )
+
+    def _before_fork(self) -> None:
+        self._pipe = os.pipe()
+
+    def _after_fork_parent(self) -> None:
+        """Wait until the child has its own copy of the code."""
+        receive, send = self._pipe
+        os.close(send)
+        os.read(receive, 1)
+        os.close(receive)
+
+    def _after_fork_child(self) -> None:
+        self.arena.separate()
+        self.lock = threading.RLock()
+        for fd in self._pipe:
+            os.close(fd)
 
     def insert(self, block: Block) -> None:
         super().insert(block)

@@ -1,0 +1,95 @@
+"""What -d shows of translation and execution: from blocks to the records of the log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from jitemu.runtime.blocks import Block
+from jitemu.runtime.guest import Guest
+from jitemu.runtime.stateview import StateView
+
+if TYPE_CHECKING:
+    from jitemu.ir.code import Function
+    from jitemu.trace import Log
+
+
+class Tracer:
+    """Writes the records of one engine to its log."""
+
+    def __init__(
+        self,
+        log: Log,
+        guest: Guest,
+        symbol: Callable[[int], str] = lambda pc: "",
+        privilege: Callable[[int], int] | None = None,
+    ) -> None:
+        self.log = log
+        self.guest = guest
+        self.symbol = symbol
+        self.privilege = privilege
+        """From a translation context (system mode)."""
+        self.each_entry = log.exec or log.cpu
+
+    def translated(
+        self, block: Block, code: bytes, host: bytes, starts: dict[int, int], ctx: int
+    ) -> None:
+        """A block was made from this guest code."""
+        log = self.log
+        if not log.wants(block.pc):
+            return
+        if log.in_asm:
+            privilege = self.privilege(ctx) if self.privilege else None
+            log.write_in_asm(block.pc, code, self.symbol(block.pc), privilege)
+        if log.op or log.op_opt:
+            from jitemu.ir.passes import optimize
+            from jitemu.ir.text import print_function
+
+            function = self.lift(block.pc, code)
+            if log.op:
+                log.write_op(print_function(function))
+            if log.op_opt:
+                optimize(function)
+                log.write_op(print_function(function), optimised=True)
+        if log.out_asm:
+            log.write_out_asm(block.code, host, [(at, pc) for pc, at in starts.items()])
+
+    def lift(self, pc: int, code: bytes) -> Function:
+        """The micro-ops of straight guest code, a block an instruction."""
+        from jitemu.ir.code import Function
+
+        function = Function(f"tb_{pc:x}")
+        at = 0
+        while at + 2 <= len(code):
+            decoded = self.guest.decoder.decode(int.from_bytes(code[at : at + 4], "little"))
+            s = self.guest.target.emitter(self.guest.target.mode)
+            s.address = pc + at
+            if decoded is None:
+                self.guest.isa.instructions[self.guest.illegal].build(s, {})
+                decoded_length = len(code) - at
+            else:
+                s.length = decoded_length = decoded.length
+                decoded.insn.build(s, decoded.fields)
+            s.block.label = f"pc_{pc + at:x}"
+            if not s.ended:
+                s.emit("br", "", (), (f"pc_{pc + at + decoded_length:x}",))
+            function.blocks.append(s.block)
+            at += decoded_length
+        return function
+
+    def entering(self, block: Block, state: StateView) -> None:
+        """A block is about to be entered from the engine."""
+        log = self.log
+        if not log.wants(block.pc):
+            return
+        if log.exec:
+            log.write_exec(block.code, block.pc, self.symbol(block.pc), flags=state["ctx"])
+        if log.cpu:
+            from jitemu.trace import register_line, register_lines
+
+            lines = [register_line("pc", block.pc)]
+            for kind, names in self.guest.register_names.items():
+                first = state.at[kind]
+                values = list(state.words[first : first + len(names)])
+                lines += register_lines(names, values)
+            log.write_cpu(lines)
