@@ -11,6 +11,8 @@ from jitemu.ir.emitter import Register
 EXIT_SYSCALL = 1
 EXIT_BREAKPOINT = 2
 EXIT_ILLEGAL = 3
+EXIT_SBI = 5
+"""An ecall from S mode for the built-in firmware (system mode); the pc is behind it."""
 
 Binary = Callable[[V, V], V]
 
@@ -177,7 +179,8 @@ def ecall(s: S) -> None:
     else:
         s.set_field("pc", s.pc)
         s.call("environment_call")
-        s.leave()
+        s.leave_if_trapped()
+        s.exit(EXIT_SBI, done=True)
 
 
 @isa.insn("000000000001 00000 000 00000 1110011", "ebreak", "i")
@@ -188,15 +191,4 @@ def ebreak(s: S) -> None:
     else:
         s.set_field("pc", s.pc)
         s.call("raise_exception", 3, s.pc)
-        s.leave()
-
-
-@isa.insn("0000000000000000", "illegal", "i")
-def illegal(s: S) -> None:
-    """What every undefined word does (this one is defined to be illegal)."""
-    if s.mode == "user":
-        s.exit(EXIT_ILLEGAL)
-    else:
-        s.set_field("pc", s.pc)
-        s.call("raise_exception", 2, 0)
         s.leave()

@@ -286,6 +286,14 @@ row("fence", "->", "Order all earlier accesses before all later ones.", effect=T
 # Host memory (native functions and frontends' tables only; addresses are trusted).
 row("hload", "i64 -> T", "Read host memory.", effect=True)
 row("hstore", "i64 T ->", "Write host memory.", effect=True)
+row(
+    "hxchg",
+    "i64 i64 -> i64",
+    "Atomically write 8 bytes of host memory; the old ones.",
+    None,
+    "{r}.p = inttoptr i64 {0} to ptr\n{r} = atomicrmw xchg ptr {r}.p, i64 {1} seq_cst, align 8",
+    effect=True,
+)
 row("hostcall", "@arity i64 ... -> i64", "Call a C function by its address.", effect=True)
 row("call", "@function ... -> i64", "Call a native function with the state.", effect=True)
 row("addressof", "@name -> i64", "The host address of a word of the state.")
