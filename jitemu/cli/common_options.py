@@ -10,8 +10,7 @@ if TYPE_CHECKING:
     from jitemu.frontends.riscv.cpu import CpuModel
     from jitemu.trace import Log
 
-DEFAULT_HOT_THRESHOLD = 0x4000
-"""Executions of a loop head or call target before its region is compiled."""
+_ENGINE_S_CHOICE: int | None = None
 
 
 def version_text() -> str:
@@ -79,7 +78,7 @@ HOT_THRESHOLD = value(
     "hot-threshold",
     "count",
     "compile a region after 'count' executions (0: never, 1: every block)",
-    DEFAULT_HOT_THRESHOLD,
+    _ENGINE_S_CHOICE,
     integer(0, 2**31 - 1),
     env="HOT_THRESHOLD",
 )

@@ -93,8 +93,7 @@ class Parsed:
     """What one command line said: ``parsed[ROW]`` is that row's value, typed as the row."""
 
     def __init__(self) -> None:
-        self.words: list[str] = []
-        """The option words themselves, as given (without the program and its arguments)."""
+        self._taken: list[tuple[Option[Any], str]] = []
         self.rest: list[str] = []
         """The words from the first one that is not an option."""
         self._values: dict[str, Any] = {}
@@ -106,8 +105,17 @@ class Parsed:
         """Whether the option was on the command line or in the environment."""
         return option.key in self._values
 
+    def words(self, *but: Option[Any]) -> list[str]:
+        """Words that say the same again, wherever it was said; without the options ``but``."""
+        words: list[str] = []
+        for option, text in self._taken:
+            if option not in but:
+                words += [f"-{option.name}", text] if option.argument else [f"-{option.name}"]
+        return words
+
     def add(self, option: Option[Any], text: str) -> None:
         """Take one occurrence; an error names the option and its text."""
+        self._taken.append((option, text))
         try:
             self._values[option.key] = option.fold(self[option], text)
         except ValueError as error:
@@ -143,7 +151,6 @@ def parse(
         if word == "--":
             break
         index = _take(rows, parsed, words, index)
-    parsed.words = list(words[:index])
     parsed.rest = list(words[index:])
     return parsed
 

@@ -47,12 +47,13 @@ def main(words: Sequence[str]) -> int:
             stack_size=parsed[options.STACK_SIZE],
             uname=parsed[options.UNAME],
             guest_base=parsed[options.GUEST_BASE],
-            cpu=common.cpu_model(parsed),
+            cpu_features=common.cpu_model(parsed),
             seed=parsed[options.SEED],
             one_insn=parsed[options.ONE_INSN],
             hot_threshold=parsed[common.HOT_THRESHOLD],
             cache=not parsed[common.NO_CACHE],
             log=common.make_log(parsed, *(("strace",) if parsed[options.STRACE] else ())),
-            option_words=parsed.words,
+            # for the programs that the guest runs; their environment is the guest's affair
+            option_words=parsed.words(options.SET_ENV, options.UNSET_ENV, options.ARGV0),
         )
     )

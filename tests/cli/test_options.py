@@ -23,7 +23,13 @@ def test_options_end_at_the_program() -> None:
     assert parsed[user_options.SYSROOT] == "/sys"
     assert parsed[user_options.STRACE]
     assert parsed.rest == ["prog", "-L", "x"]
-    assert parsed.words == ["-L", "/sys", "-strace"]
+
+
+def test_options_can_be_said_again() -> None:
+    words = ["-L", "/sys", "-E", "a=1", "--singlestep", "-0", "x", "prog"]
+    parsed = parse(USER, words, {"QEMU_STRACE": "1", "JITEMU_CPU": "max"})
+    again = parsed.words(user_options.SET_ENV, user_options.UNSET_ENV, user_options.ARGV0)
+    assert again == ["-cpu", "max", "-strace", "-L", "/sys", "-one-insn-per-tb"]
 
 
 def test_two_dashes_alias_and_end_of_options() -> None:
