@@ -142,20 +142,22 @@ class PhysicalSpace:
         else:
             self.mmio_write(address, size, value)
 
+    def is_ram(self, address: int, size: int) -> bool:
+        """All of [address, address + size) is RAM."""
+        return size >= 0 and self.ram.base <= address and address + size <= self.ram.end
+
     def dma_read(self, address: int, size: int) -> bytes:
         """``size`` bytes of RAM; MemoryFault unless all of them are RAM."""
-        ram = self.ram
-        if size < 0 or address < ram.base or address + size > ram.end:
+        if not self.is_ram(address, size):
             raise MemoryFault(f"{address:#x}+{size:#x} is not in RAM")
-        offset = address - ram.base
-        return bytes(ram.view[offset : offset + size])
+        offset = address - self.ram.base
+        return bytes(self.ram.view[offset : offset + size])
 
     def dma_write(self, address: int, data: bytes | bytearray | memoryview) -> None:
         """Put bytes into RAM; MemoryFault (and nothing written) unless all of it is RAM."""
-        ram = self.ram
-        if address < ram.base or address + len(data) > ram.end:
+        if not self.is_ram(address, len(data)):
             raise MemoryFault(f"{address:#x}+{len(data):#x} is not in RAM")
-        self._store(ram, address, data)
+        self._store(self.ram, address, data)
 
     def load(self, address: int, data: bytes | bytearray | memoryview) -> None:
         """As dma_write, but ROM can be filled too: for what is in memory at power-on."""

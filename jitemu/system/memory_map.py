@@ -1,0 +1,32 @@
+"""Where things are on the `virt` machine: addresses, sizes (bytes), interrupt numbers."""
+
+from __future__ import annotations
+
+RESET_ROM = 0x1000
+RESET_ROM_SIZE = 0xF000
+TEST_FINISHER = 0x10_0000
+TEST_FINISHER_SIZE = 0x1000
+RTC = 0x10_1000
+RTC_SIZE = 0x1000
+RTC_IRQ = 11
+CLINT = 0x200_0000
+CLINT_SIZE = 0x1_0000
+MSWI_SIZE = 0x4000
+MTIMER = CLINT + MSWI_SIZE
+MTIME_OFFSET = 0x7FF8  # from MTIMER
+MTIMER_SIZE = 0x8000
+SSWI = 0x2F0_0000
+SSWI_SIZE = 0x4000
+PLIC = 0xC00_0000
+PLIC_SIZE = 0x60_0000
+PLIC_SOURCES = 96
+UART = 0x1000_0000
+UART_SIZE = 0x100
+UART_REGISTERS_SIZE = 8  # nothing answers in the rest of its window
+UART_IRQ = 10
+UART_CLOCK_HZ = 3_686_400
+VIRTIO = 0x1000_1000
+VIRTIO_SIZE = 0x1000
+VIRTIO_SLOTS = 8
+VIRTIO_IRQ = 1  # of the first slot
+RAM = 0x8000_0000
