@@ -5,14 +5,18 @@ from __future__ import annotations
 from jitemu.frontends.riscv import (
     a,
     c,
+    d,
+    f,
     i,
     m,
+    system_insns,
     zba,
     zbb,
     zbc,
     zbs,
     zicbo,
     zicond,
+    zicsr,
     zifencei,
     zihintpause,
 )
@@ -30,7 +34,10 @@ __all__ = [
     "parse_cpu",
 ]
 
-DEFINITIONS = (a, c, i, m, zba, zbb, zbc, zbs, zicbo, zicond, zifencei, zihintpause)
+DEFINITIONS = (
+    *(i, m, a, f, d, c, zicsr, system_insns, zifencei, zihintpause),
+    *(zba, zbb, zbc, zbs, zicond, zicbo),
+)
 """The modules that add instructions to ``isa``."""
 
 
