@@ -1,0 +1,83 @@
+"""What Linux user mode asks of a processor: the contract with the execution engine."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Protocol
+
+
+class ExitKind(IntEnum):
+    """Why ``GuestCpu.run`` came back."""
+
+    SYSCALL = 0
+    BREAKPOINT = 1
+    ILLEGAL = 2
+    FAULT = 3
+    INTERRUPTED = 4
+
+
+class GuestCpu(Protocol):
+    """One guest thread's riscv64 processor; guest addresses are host addresses.
+
+    Threads that an implementation makes for itself block all signals, because the host's
+    signal masks are the guest's.
+    """
+
+    fault_address: int
+    """At FAULT: the data address (or the pc, when fetching failed)."""
+    fault_signal: int
+    """At FAULT: SIGSEGV or SIGBUS."""
+    fault_code: int
+    """At FAULT: the si_code (SEGV_MAPERR, SEGV_ACCERR, BUS_ADRALN, ...)."""
+
+    @property
+    def pc(self) -> int:
+        """At SYSCALL the address of the ecall itself, at other kinds of the instruction."""
+        ...
+
+    @pc.setter
+    def pc(self, value: int) -> None: ...
+
+    @property
+    def fcsr(self) -> int:
+        """Rounding mode and sticky flags."""
+        ...
+
+    @fcsr.setter
+    def fcsr(self, value: int) -> None: ...
+
+    def gpr(self, i: int, /) -> int:
+        """x[i] as an unsigned 64-bit number."""
+        ...
+
+    def set_gpr(self, i: int, v: int, /) -> None:
+        """x[i] = the low 64 bits of v."""
+        ...
+
+    def fpr(self, i: int, /) -> int:
+        """f[i], its 64 raw bits."""
+        ...
+
+    def set_fpr(self, i: int, v: int, /) -> None:
+        """f[i] = 64 raw bits."""
+        ...
+
+    def run(self) -> ExitKind:
+        """Run until something needs the operating system.  The GIL is released meanwhile."""
+        ...
+
+    def kick(self) -> None:
+        """Make run() return INTERRUPTED soon.  Any thread may call it at any time."""
+        ...
+
+    def clone(self) -> GuestCpu:
+        """Another thread's processor with a copy of the registers."""
+        ...
+
+    def invalidate(self, start: int, size: int, /) -> None:
+        """Code in [start, start + size) changed, for every thread's processor."""
+        ...
+
+    def after_fork(self) -> None:
+        """Called in the child of a fork, where only the calling thread exists."""
+        ...

@@ -1,0 +1,81 @@
+"""Names of files as the guest means them: the sysroot of ``-L`` and /proc/self."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from jitemu.user.memory import PROT_EXEC, GuestSpace
+
+_PROC_SELF = re.compile(rb"/proc/(self|thread-self|\d+)/(exe|maps|cmdline|auxv)\Z")
+
+
+class Paths:
+    """Translation of absolute names, and what /proc/self says of the guest."""
+
+    def __init__(self, sysroot: str | None) -> None:
+        self.sysroot = os.fsencode(sysroot).rstrip(b"/") if sysroot else b""
+        self.program = b""
+        """The program's real name, absolute."""
+        self.command_line = b""
+        self.auxv = b""
+
+    def translate(self, path: bytes) -> bytes:
+        """SYSROOT/path where that exists (QEMU's rule for -L), the path itself otherwise."""
+        if self.sysroot and path.startswith(b"/"):
+            there = self.sysroot + path
+            try:
+                if os.access(there, os.F_OK):
+                    return there
+            except ValueError:
+                return path
+        return path
+
+    def proc_self(self, path: bytes) -> str | None:
+        """Which of the files of /proc/self a name means: exe, maps, cmdline, auxv."""
+        if not path.startswith(b"/proc/"):
+            return None
+        found = _PROC_SELF.match(path)
+        if found is None:
+            return None
+        whose = found[1]
+        if whose.isdigit() and int(whose) != os.getpid():
+            return None
+        return found[2].decode()
+
+    def proc_text(self, name: str, space: GuestSpace) -> bytes:
+        """The content of maps, cmdline or auxv."""
+        if name == "cmdline":
+            return self.command_line
+        if name == "auxv":
+            return self.auxv
+        return guest_maps(space)
+
+
+def guest_maps(space: GuestSpace) -> bytes:
+    """/proc/self/maps with the guest's mappings only, in the kernel's form."""
+    lines: list[bytes] = []
+    with open("/proc/self/maps", "rb") as file:
+        host_lines = file.read().splitlines()
+    for line in host_lines:
+        span, rest = line.split(b" ", 1)
+        low, high = (int(part, 16) for part in span.split(b"-"))
+        mode, offset, after = rest.split(b" ", 2)
+        for region in space.overlaps(low, high):
+            execute = b"x" if region.prot & PROT_EXEC else b"-"
+            read = b"r" if region.prot & 1 else b"-"
+            write = b"w" if region.prot & 2 else b"-"
+            moved = int(offset, 16)
+            if not after.startswith(b"00:00 "):
+                moved += region.start - low
+            text = b"%08x-%08x %s%s%s%s %08x %s" % (
+                *(region.start, region.end),
+                *(read, write, execute, mode[3:4]),
+                *(moved, after),
+            )
+            label = region.label.encode("utf-8", "surrogateescape")
+            if label.startswith(b"[") and b"/" not in after:
+                text = text.split(b" 00:00 0", 1)[0].ljust(25 + 23) + b" 00:00 0"
+                text = text.ljust(73) + label
+            lines.append(text)
+    return b"\n".join(lines) + b"\n"

@@ -1,0 +1,178 @@
+"""``run_user``: load a program and run it to its end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from jitemu.messages import fail
+from jitemu.user import elf, sigframe
+from jitemu.user.cpu import GuestCpu
+from jitemu.user.execve import IGNORED_SIGNALS, guest_command, shown_environment
+from jitemu.user.hostcalls import PAGE, host_call
+from jitemu.user.memory import (
+    MAP_ANONYMOUS,
+    MAP_PRIVATE,
+    PROT_EXEC,
+    PROT_READ,
+    PROT_WRITE,
+    GuestSpace,
+)
+from jitemu.user.paths import Paths
+from jitemu.user.process import Log, Process
+from jitemu.user.signals import get_host_mask
+from jitemu.user.stack import build_stack
+from jitemu.user.thread import GuestThread
+
+if TYPE_CHECKING:
+    from jitemu.frontends.riscv.cpu import CpuModel
+
+STATUS_NOT_LOADABLE = 255
+STATUS_NOT_FOUND = 1
+_SP = 2
+_SYS_PRCTL, _PR_SET_NAME = 157, 15
+
+
+@dataclass
+class UserConfig:
+    """What the command line says."""
+
+    program: str
+    arguments: Sequence[str]
+    environment: dict[str, str]
+    log: Log
+    argv0: str | None = None
+    sysroot: str = ""
+    stack_size: int = 8 << 20
+    uname: str | None = None
+    guest_base: int | None = None
+    cpu: CpuModel | None = None
+    """The processor model; None for the default."""
+    seed: int | None = None
+    one_insn: bool = False
+    hot_threshold: int | None = None
+    cache: bool = True
+    option_words: Sequence[str] = field(default_factory=tuple)
+    command: Sequence[str] = ()
+    """What runs another guest program (an execve); empty for this jitemu with option_words."""
+    make_cpu: Callable[[UserConfig, GuestSpace], GuestCpu] | None = None
+    """The processor; None for the engine's."""
+
+
+def _import_calls() -> None:
+    """Fill the table of system calls."""
+    from importlib import import_module
+
+    for name in ("files", "polling", "memory", "net", "time", "process", "signals", "system"):
+        import_module(f"jitemu.user.syscalls.{name}")
+
+
+def _open_program(path: str) -> int:
+    """A descriptor of the program; UserError in QEMU's words."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        status = os.fstat(fd)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "No such file or directory"
+        fail(f"Error while loading {path}: {reason}", STATUS_NOT_FOUND)
+    if (status.st_mode & 0o170000) != 0o100000 or not status.st_mode & 0o111:
+        fail(f"Error while loading {path}: Permission denied", STATUS_NOT_FOUND)
+    return fd
+
+
+def _load(space: GuestSpace, fd: int, path: str, base: int = 0) -> elf.Image:
+    try:
+        return elf.load(space, fd, path, base)
+    except elf.NotForThisGuest:
+        fail(f"{path}: Invalid ELF image for this architecture", STATUS_NOT_LOADABLE)
+    finally:
+        os.close(fd)
+
+
+def _load_interpreter(space: GuestSpace, paths: Paths, name: bytes) -> elf.Image:
+    path = os.fsdecode(paths.translate(name))
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:
+        reason = os.strerror(error.errno or 2) if isinstance(error, OSError) else "bad name"
+        fail(
+            f"Could not open '{os.fsdecode(name)}': {reason}; "
+            "give the folder of the guest's libraries with -L",
+            STATUS_NOT_LOADABLE,
+        )
+    return _load(space, fd, path)
+
+
+def _trampoline(space: GuestSpace) -> int:
+    """Map the page with the code that handlers return to."""
+    import ctypes
+
+    flags = MAP_PRIVATE | MAP_ANONYMOUS
+    at = space.mmap(0, PAGE, PROT_READ | PROT_WRITE, flags, (1 << 64) - 1, 0, "[sigreturn]")
+    if at < 0:
+        fail(f"no memory for the signal return page: {os.strerror(-at)}")
+    ctypes.memmove(at, sigframe.TRAMPOLINE, len(sigframe.TRAMPOLINE))
+    space.mprotect(at, PAGE, PROT_READ | PROT_EXEC)
+    return at
+
+
+def _set_comm(path: bytes) -> None:
+    """The name that ps shows."""
+    from ctypes import addressof, create_string_buffer
+
+    name = create_string_buffer(os.path.basename(path)[:15])
+    host_call(_SYS_PRCTL, _PR_SET_NAME, addressof(name), 0, 0, 0)
+
+
+def _enter_program(config: UserConfig, process: Process) -> tuple[int, int]:
+    """Map program, interpreter and stack: the first pc and sp."""
+    space, paths = process.space, process.paths
+    fd = _open_program(config.program)
+    program = _load(space, fd, config.program, elf.PROGRAM_BASE)
+    interpreter = None
+    if program.interpreter is not None:
+        interpreter = _load_interpreter(space, paths, program.interpreter)
+    # A page of its own, whatever is left of the last segment's.
+    space.brk_start = space.brk = (program.end + PAGE - 1) & -PAGE
+    argv0 = config.program if config.argv0 is None else config.argv0
+    args = [os.fsencode(word) for word in (argv0, *config.arguments)]
+    shown = shown_environment(config.environment)
+    environ = [os.fsencode(f"{name}={value}") for name, value in shown.items()]
+    name = os.fsencode(config.program)
+    size, seed = config.stack_size, config.seed
+    stack = build_stack(space, size, args, environ, name, program, interpreter, seed)
+    paths.program = os.path.realpath(name)
+    paths.command_line = b"".join(word + b"\0" for word in args)
+    paths.auxv = stack.auxv
+    return (interpreter or program).entry, stack.pointer
+
+
+def run_user(config: UserConfig) -> int:
+    """Run a guest program; its exit status.
+
+    UserError where it cannot be loaded.  A program that a signal ends takes this process
+    with it, by the same signal.
+    """
+    if config.guest_base:
+        fail("-B: only a guest base of 0 is supported; leave the option out")
+    _import_calls()
+    space = GuestSpace()
+    process = Process(space, Paths(config.sysroot), config.log, config.uname)
+    ignored = config.environment.pop(IGNORED_SIGNALS, "")
+    pc, sp = _enter_program(config, process)
+    process.trampoline = _trampoline(space)
+    command = [os.fsencode(word) for word in config.command]
+    process.reexec = command or guest_command(list(config.option_words))
+    make_cpu = config.make_cpu
+    if make_cpu is None:
+        from jitemu.user.processor import make_cpu
+    cpu = make_cpu(config, space)
+    space.on_code_change = cpu.invalidate
+    cpu.pc = pc
+    cpu.set_gpr(_SP, sp)
+    thread = GuestThread(process, cpu, get_host_mask())
+    process.signals.start(ignored)
+    _set_comm(os.fsencode(config.program))
+    return process.run_main(thread)

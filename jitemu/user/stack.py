@@ -1,0 +1,109 @@
+"""The first stack: argument and environment strings, pointers and auxiliary vector."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from typing import NamedTuple
+
+from jitemu.messages import fail
+from jitemu.user.elf import Image
+from jitemu.user.hostcalls import PAGE
+from jitemu.user.memory import (
+    MAP_ANONYMOUS,
+    MAP_NORESERVE,
+    MAP_PRIVATE,
+    PROT_READ,
+    PROT_WRITE,
+    GuestSpace,
+    page_up,
+)
+
+AT_PHDR, AT_PHENT, AT_PHNUM, AT_PAGESZ, AT_BASE, AT_FLAGS, AT_ENTRY = 3, 4, 5, 6, 7, 8, 9
+AT_UID, AT_EUID, AT_GID, AT_EGID, AT_PLATFORM, AT_HWCAP, AT_CLKTCK = 11, 12, 13, 14, 15, 16, 17
+AT_SECURE, AT_RANDOM, AT_HWCAP2, AT_EXECFN = 23, 25, 26, 31
+RISCV_HWCAP = sum(1 << (ord(letter) - ord("a")) for letter in "imafdc")
+_PROGRAM_HEADER_SIZE = 56
+_NO_FILE = (1 << 64) - 1
+_SMALLEST = 64 * 1024
+
+
+class Stack(NamedTuple):
+    """The stack as the program finds it."""
+
+    pointer: int
+    low: int
+    high: int
+    auxv: bytes
+
+
+def _auxiliary(program: Image, interpreter: Image | None, random: int, name: int) -> bytes:
+    entries = [
+        (AT_PHDR, program.header_address),
+        (AT_PHENT, _PROGRAM_HEADER_SIZE),
+        (AT_PHNUM, program.header_count),
+        (AT_PAGESZ, PAGE),
+        (AT_BASE, interpreter.bias if interpreter else 0),
+        (AT_FLAGS, 0),
+        (AT_ENTRY, program.entry),
+        (AT_UID, os.getuid()),
+        (AT_EUID, os.geteuid()),
+        (AT_GID, os.getgid()),
+        (AT_EGID, os.getegid()),
+        (AT_HWCAP, RISCV_HWCAP),
+        (AT_CLKTCK, os.sysconf("SC_CLK_TCK")),
+        (AT_SECURE, 0),
+        (AT_RANDOM, random),
+        (AT_EXECFN, name),
+        (0, 0),
+    ]
+    return b"".join(struct.pack("<QQ", kind, value) for kind, value in entries)
+
+
+def build_stack(
+    space: GuestSpace,
+    size: int,
+    args: list[bytes],
+    environ: list[bytes],
+    name: bytes,
+    program: Image,
+    interpreter: Image | None,
+    seed: int | None = None,
+) -> Stack:
+    """Map ``size`` bytes of stack (and a guard page) and fill its top.
+
+    Layout (psABI): argc, argv, NULL, envp, NULL, auxv pairs, then the strings above.
+    """
+    strings = [*args, *environ, name]
+    needed = sum(len(text) + 1 for text in strings) + 8 * len(strings) + 1024
+    size = page_up(max(size, _SMALLEST, needed + _SMALLEST))
+    flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE
+    low = space.mmap(0, size + PAGE, PROT_READ | PROT_WRITE, flags, _NO_FILE, 0, "[stack]")
+    if low < 0:
+        fail(f"no room for a stack of {size} bytes: {os.strerror(-low)}; give a smaller -s")
+    space.mprotect(low, PAGE, 0)
+    high = low + PAGE + size
+
+    random = os.urandom(16)
+    if seed is not None:
+        from random import Random
+
+        random = Random(seed).randbytes(16)
+    blob = random + b"".join(text + b"\0" for text in strings)
+    strings_at = (high - len(blob) - 8) & -16
+    pointers: list[int] = []
+    at = strings_at + len(random)
+    for text in strings:
+        pointers.append(at)
+        at += len(text) + 1
+    auxv = _auxiliary(program, interpreter, strings_at, pointers[-1])
+    table = struct.pack("<Q", len(args))
+    table += b"".join(struct.pack("<Q", pointer) for pointer in pointers[: len(args)])
+    table += bytes(8)
+    table += b"".join(struct.pack("<Q", pointer) for pointer in pointers[len(args) : -1])
+    table += bytes(8) + auxv
+    pointer = (strings_at - len(table)) & -16
+    ctypes.memmove(strings_at, blob, len(blob))
+    ctypes.memmove(pointer, table, len(table))
+    return Stack(pointer, low, high, auxv)

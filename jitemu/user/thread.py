@@ -1,0 +1,265 @@
+"""One guest thread: its loop between translated code and system calls, and its signals."""
+
+from __future__ import annotations
+
+import errno
+import signal
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from ctypes import addressof, c_uint64
+from typing import TYPE_CHECKING
+
+from jitemu.user import sigframe
+from jitemu.user.cpu import ExitKind, GuestCpu
+from jitemu.user.hostcalls import GuestFault, host_call
+from jitemu.user.signals import (
+    NOT_RESTARTED,
+    SA_NODEFER,
+    SA_ONSTACK,
+    SA_RESETHAND,
+    SA_RESTART,
+    SIG_DFL,
+    SIG_IGN,
+    UNBLOCKABLE,
+    Action,
+    Item,
+    bit,
+    fault_info,
+    make_info,
+    set_host_mask,
+)
+from jitemu.user.syscalls.table import bind
+
+if TYPE_CHECKING:
+    from jitemu.user.process import Process
+
+_SYS_GETTID = 186
+_SS_ONSTACK, _SS_DISABLE = 1, 2
+_ILL_ILLOPC, _TRAP_BRKPT = 1, 1
+_A0, _RA, _SP = 10, 1, 2
+_SYSCALL = ExitKind.SYSCALL
+
+
+class ThreadExit(Exception):
+    """The guest thread called exit."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class ProcessExit(ThreadExit):
+    """The guest called exit_group."""
+
+
+class GuestThread:
+    """A guest thread on the host thread that calls ``loop``."""
+
+    def __init__(self, process: Process, cpu: GuestCpu, mask: int) -> None:
+        self.process = process
+        self.cpu = cpu
+        self.tid = 0
+        self.mask = mask
+        self.mask_waited = 0
+        """Blocked signals that the thread is waiting for in rt_sigtimedwait."""
+        self._host_mask = -1
+        self.stale_mask = False
+        self.queue: list[Item] = []
+        self.pending = False
+        """There may be a signal to deliver: look at the queues."""
+        self.interrupted_call = ""
+        """The call that ended with EINTR; pc and a0 are still those of its ecall."""
+        self.saved_mask: int | None = None
+        """The mask to go back to after a wait with a mask of its own."""
+        self.alt_stack = (0, _SS_DISABLE, 0)
+        self.clear_child_tid = 0
+        self._serve: dict[int, Callable[[], None]] = {}
+
+    # -- the loop -------------------------------------------------------------------------
+
+    def attach(self) -> None:
+        """The calling host thread is this guest thread from now on."""
+        self.tid = host_call(_SYS_GETTID)
+        self.process.adopt(self)
+        self.apply_mask()
+
+    def loop(self) -> None:
+        """Run the guest until the thread ends (ThreadExit, ProcessExit)."""
+        cpu, serve, number_of = self.cpu, self._serve, self.cpu.gpr
+        run = cpu.run
+        while True:
+            kind = run()
+            if kind == _SYSCALL:
+                number = number_of(17)
+                call = serve.get(number)
+                if call is None:
+                    call = serve[number] = bind(self, number)
+                call()
+            elif kind != ExitKind.INTERRUPTED:
+                self._trap(kind)
+            if self.pending or self.interrupted_call:
+                self.deliver()
+
+    def _trap(self, kind: ExitKind) -> None:
+        cpu = self.cpu
+        if kind == ExitKind.FAULT:
+            number, code, address = cpu.fault_signal, cpu.fault_code, cpu.fault_address
+        elif kind == ExitKind.BREAKPOINT:
+            number, code, address = int(signal.SIGTRAP), _TRAP_BRKPT, cpu.pc
+        else:
+            number, code, address = int(signal.SIGILL), _ILL_ILLOPC, cpu.pc
+        self.force(Item(number, fault_info(number, code, address)))
+
+    # -- masks ----------------------------------------------------------------------------
+
+    def apply_mask(self) -> None:
+        """Give the calling host thread the mask that the guest's stands for."""
+        self.stale_mask = False
+        wanted = self.process.signals.host_mask(self.mask)
+        if wanted != self._host_mask:
+            self._host_mask = wanted
+            set_host_mask(wanted)
+
+    def forget_host_mask(self) -> None:
+        """The host thread's mask was changed from outside: set it anew."""
+        self._host_mask = -1
+        self.apply_mask()
+
+    def set_mask(self, mask: int) -> None:
+        """A new guest mask; what it lets through is delivered before the guest goes on."""
+        self.mask = mask & ~UNBLOCKABLE
+        self.apply_mask()
+        if self.queue or self.process.signals.queue:
+            self.pending = True
+
+    @contextmanager
+    def waiting(self, mask: int | None) -> Generator[int, None, None]:
+        """A call that waits with another mask (ppoll): gives the address of the host's.
+
+        The other mask stays for the delivery of what ended the wait.
+        """
+        if mask is None:
+            yield 0
+            return
+        self.saved_mask = self.mask
+        self.mask = mask & ~UNBLOCKABLE
+        if self.deliverable():
+            self.pending = True
+            raise InterruptedError(errno.EINTR, "a signal is waiting")
+        word = c_uint64(self.process.signals.host_mask(self.mask))
+        yield addressof(word)
+        self.pending = self.pending or self.deliverable()
+        if not self.pending:
+            self.end_wait()
+
+    def end_wait(self) -> None:
+        """Back to the mask from before ``waiting``."""
+        if self.saved_mask is not None:
+            self.mask, self.saved_mask = self.saved_mask, None
+            self.apply_mask()
+
+    # -- delivery -------------------------------------------------------------------------
+
+    def deliverable(self, among: int | None = None) -> bool:
+        """A queued signal is not blocked (or is in the set ``among``)."""
+        through = ~self.mask if among is None else among
+        queues = (self.queue, self.process.signals.queue)
+        return any(bit(item.number) & through for queue in queues for item in queue)
+
+    def take(self, among: int) -> Item | None:
+        """Remove and give the first queued signal of a set."""
+        for queue in (self.queue, self.process.signals.queue):
+            for item in sorted(queue, key=lambda item: item.number):
+                if bit(item.number) & among:
+                    try:
+                        queue.remove(item)
+                    except ValueError:  # another thread took it
+                        continue
+                    return item
+        return None
+
+    def deliver(self) -> None:
+        """Deliver what can be; finish or restart the call that was interrupted."""
+        self.pending = False
+        if self.stale_mask:
+            self.apply_mask()
+        call, self.interrupted_call = self.interrupted_call, ""
+        while (item := self.take(~self.mask)) is not None:
+            action = self.process.signals.actions[item.number]
+            if action.handler == SIG_IGN:
+                continue
+            if action.handler == SIG_DFL:
+                self.process.signals.default_action(item.number)
+                continue
+            if call:
+                self._settle(call, action)
+                call = ""
+            self._enter_handler(item, action)
+        self.end_wait()
+
+    def _settle(self, call: str, action: Action) -> None:
+        """A handler runs: the interrupted call fails, unless SA_RESTART repeats it."""
+        if not action.flags & SA_RESTART or call in NOT_RESTARTED:
+            self.cpu.set_gpr(_A0, -errno.EINTR)
+            self.cpu.pc += 4
+
+    def force(self, item: Item) -> None:
+        """A signal that the guest's own instruction caused: blocked or ignored, it kills."""
+        signals = self.process.signals
+        action = signals.actions[item.number]
+        if action.handler in (SIG_DFL, SIG_IGN) or self.mask & bit(item.number):
+            signals.die(item.number)
+        self._enter_handler(item, action)
+
+    def _on_alt_stack(self, sp: int) -> bool:
+        low, _, size = self.alt_stack
+        return low < sp <= low + size
+
+    def alt_stack_flags(self) -> int:
+        """ss_flags as sigaltstack reports them."""
+        if not self.alt_stack[2]:
+            return _SS_DISABLE
+        return _SS_ONSTACK if self._on_alt_stack(self.cpu.gpr(_SP)) else 0
+
+    def _enter_handler(self, item: Item, action: Action) -> None:
+        cpu = self.cpu
+        process = self.process
+        if process.log.strace:
+            from jitemu.user.strace import signal_line
+
+            process.log.write(signal_line(item.number, item.info))
+        sp = cpu.gpr(_SP)
+        if action.flags & SA_ONSTACK and self.alt_stack[2] and not self._on_alt_stack(sp):
+            sp = self.alt_stack[0] + self.alt_stack[2]
+        frame = (sp - sigframe.FRAME_SIZE) & -16
+        old = self.mask if self.saved_mask is None else self.saved_mask
+        stack = (self.alt_stack[0], self.alt_stack_flags(), self.alt_stack[2])
+        try:
+            sigframe.save(cpu, frame, item.info, old, stack)
+        except GuestFault:
+            process.signals.die(int(signal.SIGSEGV))
+        self.saved_mask = None
+        cpu.set_gpr(_RA, process.trampoline)
+        cpu.set_gpr(_SP, frame)
+        cpu.set_gpr(_A0, item.number)
+        cpu.set_gpr(_A0 + 1, frame)
+        cpu.set_gpr(_A0 + 2, frame + sigframe.SIGINFO_SIZE)
+        cpu.pc = action.handler
+        mask = self.mask | action.mask
+        if not action.flags & SA_NODEFER:
+            mask |= bit(item.number)
+        if action.flags & SA_RESETHAND:
+            process.signals.set_action(item.number, Action())
+        self.mask = mask & ~UNBLOCKABLE
+        self.apply_mask()
+
+    def sigreturn(self) -> None:
+        """rt_sigreturn: everything as the frame at sp says."""
+        try:
+            mask, stack = sigframe.restore(self.cpu, self.cpu.gpr(_SP))
+        except GuestFault:
+            number = int(signal.SIGSEGV)
+            self.force(Item(number, make_info(number, 0)))
+            return
+        self.alt_stack = (stack[0], 0, stack[2])
+        self.set_mask(mask)
