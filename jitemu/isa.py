@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from jitemu.ir.emitter import Emitter
@@ -123,21 +124,24 @@ class Decoded:
 _TOKEN = re.compile(r"([01]+)$|([a-z]\w*):(\d+)$|([a-z]\w*)\[([\d:|]+)\]$")
 
 
+@cache
+def _token(word: str) -> tuple[str, tuple[tuple[int, int], ...], str]:
+    """(field name, bit ranges, literal bits) of a pattern's word."""
+    m = _TOKEN.match(word)
+    if not m:
+        raise ValueError(f"pattern word {word!r}")
+    bits, name, width, scattered, where = m.groups()
+    if bits:
+        return "", ((len(bits) - 1, 0),), bits
+    if name:
+        return name, ((int(width) - 1, 0),), ""
+    ranges = (r.split(":") for r in where.split("|"))
+    return scattered, tuple((int(r[0]), int(r[-1])) for r in ranges), ""
+
+
 def parse_pattern(pattern: str) -> tuple[int, int, int, tuple[FieldSpec, ...]]:
     """(width, mask, match, fields) of a pattern."""
-    tokens: list[tuple[str, list[tuple[int, int]], str]] = []
-    for word in pattern.split():
-        m = _TOKEN.match(word)
-        if not m:
-            raise ValueError(f"pattern {pattern!r}: {word!r}")
-        bits, name, width, scattered, where = m.groups()
-        if bits:
-            tokens.append(("", [(len(bits) - 1, 0)], bits))
-        elif name:
-            tokens.append((name, [(int(width) - 1, 0)], ""))
-        else:
-            ranges = [r.split(":") for r in where.split("|")]
-            tokens.append((scattered, [(int(r[0]), int(r[-1])) for r in ranges], ""))
+    tokens = [_token(word) for word in pattern.split()]
     total = sum(high - low + 1 for _, ranges, _ in tokens for high, low in ranges)
     if total not in (16, 32):
         raise ValueError(f"pattern {pattern!r} has {total} bits")
@@ -190,6 +194,9 @@ def build_tree(insns: list[Instruction], used: int = 0) -> Node | list[Instructi
     return node
 
 
+LOW_BITS = 0x7F
+
+
 class Isa:
     """A set of instruction definitions.
 
@@ -200,12 +207,28 @@ class Isa:
     def __init__(self, name: str) -> None:
         self.name = name
         self.instructions: dict[str, Instruction] = {}
+        self._groups: dict[tuple[int, int], list[Instruction]] = {}
+        """Definitions by width and low bits (-1 if not all fixed): see ``_rivals``."""
+
+    def _rivals(
+        self, width: int, mask: int, match: int
+    ) -> tuple[list[Instruction], list[Instruction]]:
+        """A pattern's own group, and all definitions that it may overlap.
+
+        Patterns that fix all low bits differently do not, which spares most comparisons.
+        """
+        low = match & LOW_BITS if mask & LOW_BITS == LOW_BITS else -1
+        own = self._groups.setdefault((width, low), [])
+        if low < 0:
+            return own, [i for i in self.instructions.values() if i.width == width]
+        return own, own + self._groups.get((width, -1), [])
 
     def _add(self, pattern: str, asm: str, when: str, function: Any, name: str) -> Instruction:
         width, mask, match, fields = parse_pattern(pattern)
         insn = Instruction(name, width, mask, match, fields, asm, when)
-        for other in self.instructions.values():
-            if other.width == width and (other.match ^ match) & other.mask & mask == 0:
+        group, rivals = self._rivals(width, mask, match)
+        for other in rivals:
+            if (other.match ^ match) & other.mask & mask == 0:
                 narrower = other.mask & mask in (other.mask, mask) and other.mask != mask
                 if not narrower:
                     raise ValueError(f"{name} overlaps {other.name}")
@@ -218,6 +241,7 @@ class Isa:
                 raise ValueError(f"{name}: the pattern has no field {wanted}")
         insn.index = len(self.instructions)
         self.instructions[name] = insn
+        group.append(insn)
         return insn
 
     def insn(
@@ -234,6 +258,13 @@ class Isa:
             return body
 
         return decorate
+
+    def action(self, body: Body) -> Body:
+        """Define what no word encodes, but translation may put in an instruction's place."""
+        insn = Instruction(body.__name__, 0, 0, 0, (), body.__name__, "", body)
+        insn.index = len(self.instructions)
+        self.instructions[insn.name] = insn
+        return body
 
     def expand(
         self, pattern: str, asm: str, when: str, name: str | None = None
