@@ -196,9 +196,9 @@ def table(options: Iterable[Option[Any]]) -> str:
     lines: list[str] = []
     for option in options:
         head = " or ".join([f"-{alias}" for alias in option.aliases] + [invocation(option)])
-        first, *others = option.description.split("\n")
-        lines.append(f"{head:<15} {first}")
-        lines += [" " * 16 + other for other in others]
+        about = option.description.split("\n")
+        lines.append(f"{head:<15} {about.pop(0)}" if len(head) < 16 else head)
+        lines += [" " * 16 + line for line in about]
     return "\n".join(lines)
 
 

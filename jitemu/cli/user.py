@@ -47,7 +47,7 @@ def main(words: Sequence[str]) -> int:
             stack_size=parsed[options.STACK_SIZE],
             uname=parsed[options.UNAME],
             guest_base=parsed[options.GUEST_BASE],
-            cpu_features=common.cpu_model(parsed),
+            cpu=common.cpu_model(parsed),
             seed=parsed[options.SEED],
             one_insn=parsed[options.ONE_INSN],
             hot_threshold=parsed[common.HOT_THRESHOLD],
