@@ -6,12 +6,13 @@ import errno
 import signal
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from ctypes import addressof, c_uint64
+from ctypes import addressof, c_uint64, create_string_buffer
 from typing import TYPE_CHECKING
 
 from jitemu.user import sigframe
 from jitemu.user.cpu import ExitKind, GuestCpu
 from jitemu.user.hostcalls import GuestFault, host_call
+from jitemu.user.sigframe import SIGINFO_SIZE
 from jitemu.user.signals import (
     NOT_RESTARTED,
     SA_NODEFER,
@@ -33,7 +34,8 @@ from jitemu.user.syscalls.table import bind
 if TYPE_CHECKING:
     from jitemu.user.process import Process
 
-_SYS_GETTID = 186
+_SYS_GETTID, _SYS_SIGTIMEDWAIT = 186, 128
+_OF_WRITES = bit(int(signal.SIGPIPE)) | bit(int(signal.SIGXFSZ))
 _SS_ONSTACK, _SS_DISABLE = 1, 2
 _ILL_ILLOPC, _TRAP_BRKPT = 1, 1
 _A0, _RA, _SP = 10, 1, 2
@@ -166,6 +168,21 @@ class GuestThread:
         queues = (self.queue, self.process.signals.queue)
         return any(bit(item.number) & through for queue in queues for item in queue)
 
+    def fetch_own_signal(self) -> None:
+        """A write failed: the kernel may have sent this very thread SIGPIPE or SIGXFSZ.
+
+        The watcher gets the process's signals only.
+        """
+        wanted = c_uint64(self.process.signals.caught & _OF_WRITES)
+        if not wanted.value:
+            return
+        info, at_once = create_string_buffer(SIGINFO_SIZE), create_string_buffer(16)
+        places = (addressof(wanted), addressof(info), addressof(at_once))
+        number = host_call(_SYS_SIGTIMEDWAIT, *places, 8)
+        if number > 0:
+            self.queue.append(Item(number, info.raw))
+            self.pending = True
+
     def take(self, among: int) -> Item | None:
         """Remove and give the first queued signal of a set."""
         for queue in (self.queue, self.process.signals.queue):
@@ -243,7 +260,7 @@ class GuestThread:
         cpu.set_gpr(_SP, frame)
         cpu.set_gpr(_A0, item.number)
         cpu.set_gpr(_A0 + 1, frame)
-        cpu.set_gpr(_A0 + 2, frame + sigframe.SIGINFO_SIZE)
+        cpu.set_gpr(_A0 + 2, frame + SIGINFO_SIZE)
         cpu.pc = action.handler
         mask = self.mask | action.mask
         if not action.flags & SA_NODEFER:

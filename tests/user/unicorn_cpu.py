@@ -34,6 +34,7 @@ class UnicornCpu:
     def _open(self) -> None:
         self.uc: Any = engine.Uc(unicorn.UC_ARCH_RISCV, unicorn.UC_MODE_RISCV64)
         self.uc.hook_add(unicorn.UC_HOOK_INTR, self._on_trap)
+        self.uc.hook_add(unicorn.UC_HOOK_MEM_INVALID, self._on_fault)
         self._generation = -1
         self._mapped: list[tuple[int, int]] = []
         self._trap = -1
@@ -43,6 +44,10 @@ class UnicornCpu:
     def _on_trap(self, uc: Any, number: int, _data: object) -> None:
         self._trap = number
         uc.emu_stop()
+
+    def _on_fault(self, *details: Any) -> bool:
+        self.fault_address = details[2]
+        return False
 
     def _sync(self) -> None:
         if self._generation == self.space.generation:

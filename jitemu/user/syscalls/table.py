@@ -26,6 +26,7 @@ the handler has set them."""
 
 _EINTR = -errno.EINTR
 _EFAULT = -errno.EFAULT
+_EPIPE, _EFBIG = -errno.EPIPE, -errno.EFBIG
 
 
 class Row(NamedTuple):
@@ -97,6 +98,8 @@ def _pass(thread: GuestThread, row: Row) -> Callable[[], None]:
                 return
             if result == _EFAULT and thread.process.unguard_code():
                 return
+            if result == _EPIPE or result == _EFBIG:
+                thread.fetch_own_signal()
         set_gpr(10, result)
         cpu.pc += 4
 
