@@ -65,7 +65,9 @@ class MemoryLowering(Lowering):
         self.put(f"{done}:")
         return self.temp(f"phi i1 [ false, %{skip} ], [ {won}, %{last} ]")
 
-    def tlb_probe(self, address: str, size: int, write: bool, atomic: bool, tlb: str) -> tuple[str, str]:
+    def tlb_probe(
+        self, address: str, size: int, write: bool, atomic: bool, tlb: str
+    ) -> tuple[str, str]:
         """(i1 hit, pointer to the entry) of the inline TLB test.
 
         ``tlb`` is the byte offset of the access mode's TLB in the state.  The tag is

@@ -357,9 +357,7 @@ class RegionLowering(StencilLowering):
             name = self._variable(kind, index)
             self.temps += 1
             lines.append(f"%w{self.temps} = load i64, ptr {name}")
-            lines.append(
-                f"store i64 %w{self.temps}, ptr {name}.at, !alias.scope !12, !noalias !11"
-            )
+            lines.append(f"store i64 %w{self.temps}, ptr {name}.at, !alias.scope !12, !noalias !11")
         return lines
 
 
@@ -372,19 +370,25 @@ _ALIAS = """
 """
 
 
-def region_text(target: Target, request: Request, lifted: dict[int, _Lifted]) -> tuple[str, list[int]]:
+def region_text(
+    target: Target, request: Request, lifted: dict[int, _Lifted]
+) -> tuple[str, list[int]]:
     """(LLVM text of the module, guest targets of its exits)."""
     low = RegionLowering(target, request, lifted)
     body = low.text()
     params = parameters(len(target.pinned))
     exits = list(low.exits)
-    head = "".join(f'declare dso_local {CC} void @"exit.{n}"({params})\n' for n in range(len(exits)))
+    head = "".join(
+        f'declare dso_local {CC} void @"exit.{n}"({params})\n' for n in range(len(exits))
+    )
     if "constrained" in body:
         body = body.replace(") nounwind", ") nounwind strictfp", 1)
     return head + declarations(body) + "\n" + body + METADATA + _ALIAS, exits
 
 
-def compile_region(target: Target, decoder: Decoder, read: ReadCode, request: Request) -> Region | None:
+def compile_region(
+    target: Target, decoder: Decoder, read: ReadCode, request: Request
+) -> Region | None:
     """Lift and compile; None if there is nothing to lift at the head."""
     from jitemu.backend_llvm.target import compile_text
 

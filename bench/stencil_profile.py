@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jitemu.backend_llvm.stencils import Key
+from jitemu.frontends.riscv.cpu import parse_cpu
 from jitemu.runtime.guest import Guest
 from jitemu.runtime.guests import riscv64_user
 from jitemu.runtime.translator import place_letter
@@ -63,7 +64,7 @@ def main() -> None:
     parser.add_argument("--top", type=int, default=4000, help="how many keys (%(default)s)")
     parser.add_argument("file", nargs="+", type=Path)
     args = parser.parse_args()
-    guest = riscv64_user()
+    guest = riscv64_user(parse_cpu("rv64"))
     total: Counter[str] = Counter()
     for path in args.file:
         counts: Counter[str] = Counter()

@@ -9,6 +9,7 @@ import os
 _CANDIDATES = (0x60000000, 0x50000000, 0x40000000, 0x30000000, 0x20000000)
 """Below 2 GiB, for the small code model; away from where programs are linked."""
 
+_MAP_FIXED = 0x10
 _MAP_FIXED_NOREPLACE = 0x100000
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -50,7 +51,7 @@ class Arena:
         old = self.view
         fd = self._map_writable()
         self.view[: self.used] = old[: self.used]
-        flags = mmap.MAP_SHARED | mmap.MAP_FIXED
+        flags = mmap.MAP_SHARED | _MAP_FIXED
         libc.mmap(self.base, self.size, mmap.PROT_READ | mmap.PROT_EXEC, flags, fd, 0)
         os.close(fd)
 

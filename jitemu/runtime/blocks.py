@@ -22,6 +22,7 @@ class Block:
         "pc",
         "physical",
         "region",
+        "second",
         "size",
         "tag",
     )
@@ -38,6 +39,8 @@ class Block:
         """Where others jump to: the baseline code or a region."""
         self.covered: list[tuple[int, int]] = [(pc, size)]
         """(guest pc, bytes) of what it was made from."""
+        self.second: int | None = None
+        """Physical address of the second page, if its only instruction crosses one."""
         self.head: Block | None = None
         """For a region: the block whose entry it has taken over."""
         self.region: Block | None = None

@@ -10,7 +10,7 @@ from jitemu.backend_llvm.objects import place
 from jitemu.backend_llvm.regions import Region
 from jitemu.backend_llvm.stencilset import StencilSet
 from jitemu.ir.state import JUMP_CACHE_ENTRIES
-from jitemu.runtime.arena import Arena
+from jitemu.runtime.arena import Arena, libc
 from jitemu.runtime.blocks import Block, BlockTable
 from jitemu.runtime.guest import Guest
 from jitemu.runtime.lookup import (
@@ -160,6 +160,7 @@ class Processor:
         for name, index in space.guest.target.functions.items():
             words[at["functions"] + index] = symbols[name]
         self.state["guest_mxcsr"] = 0x1F80
+        self.state["host_clock"] = ctypes.cast(libc.clock_gettime, ctypes.c_void_p).value or 0
         self.state["blocks"] = space.table.address
         self.state["blocks_mask"] = space.table.mask
         self.state["heat"] = ctypes.addressof(space.heat)
@@ -198,7 +199,6 @@ class Processor:
     def request(self, what: int) -> None:
         """Ask native code to look around, from any thread."""
         self.state.words[self._request] |= what
-
 
     def run(self) -> int:
         """Run until something is not the engine's business; the exit reason."""

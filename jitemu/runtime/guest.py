@@ -23,8 +23,9 @@ class Guest:
     """Stencils worth building at first use."""
     context_holes: Callable[[int], Mapping[str, int]]
     """Holes that depend on the translation context."""
-    translatable: Callable[[str, int], bool]
-    """Whether an instruction (by extension name) is legal in a context."""
+    instead: Callable[[str, int], str | None]
+    """What to do for an instruction of this extension in this context, if not itself: the
+    name of another definition."""
     register_names: Mapping[str, list[str]]
     """Names of the registers of a class, as traces show them."""
     illegal: str

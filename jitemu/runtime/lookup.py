@@ -5,6 +5,9 @@ from __future__ import annotations
 from jitemu.ir.native import addressof, load64, native, store64
 from jitemu.ir.state import RuntimeState
 
+EXIT_SYSCALL, EXIT_BREAKPOINT, EXIT_ILLEGAL, EXIT_FENCE_I = 1, 2, 3, 4
+"""User mode, from instructions' bodies: the pc is at the instruction (at the next for the
+fence)."""
 EXIT_TRANSLATE = 64
 """No block for this pc yet."""
 EXIT_HOT = 65
@@ -19,6 +22,8 @@ REQUEST_ENGINE = 1
 """exit_request: leave native code."""
 REQUEST_SAMPLE = 2
 """exit_request: count where time is spent."""
+REQUEST_INTERRUPT = 4
+"""exit_request: an interrupt may be pending (system mode)."""
 
 TABLE_WORDS = 4
 """A block table entry: tag, physical pc, host address, 0.  Tag all ones: empty."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jitemu.ir.native import extern, native
+from jitemu.ir.native import addressof, exchange, extern, native
 from jitemu.ir.state import RuntimeState
 from jitemu.runtime.lookup import (
     EXIT_HOT,
@@ -17,8 +17,8 @@ from jitemu.runtime.lookup import (
 
 fetch_translate = extern("fetch_translate", "address")
 """The guest's: 1 and ``fetch_physical``, or 0 with an exception raised."""
-poll = extern("poll")
-"""The guest's: take a pending interrupt; 1 if the engine must be left."""
+take_interrupt = extern("take_interrupt")
+"""The guest's: trap to the most urgent enabled interrupt, if there is one."""
 
 
 @native
@@ -45,13 +45,13 @@ def system_find_block(s: RuntimeState) -> int:
 @native
 def system_look_around(s: RuntimeState) -> int:
     """An exit was requested: by the sampler, for an interrupt, or for the engine."""
-    request = s.exit_request
-    s.exit_request = 0
+    request = exchange(addressof(s.exit_request), 0)
     if request & REQUEST_SAMPLE and heat_up(s, s.pc ^ s.ctx_tag):
         s.exit_request = request & ~REQUEST_SAMPLE
         s.exit_reason = EXIT_HOT
         return s.exit
-    if poll(s) or request & REQUEST_ENGINE:
+    take_interrupt(s)
+    if request & REQUEST_ENGINE:
         s.exit_reason = EXIT_REQUESTED
         return s.exit
     return system_find_block(s)

@@ -6,6 +6,7 @@ from jitemu.ir.native import native
 from jitemu.ir.state import JUMP_CACHE_ENTRIES, RuntimeState
 from jitemu.runtime.lookup import (
     EXIT_HOT,
+    EXIT_ILLEGAL,
     EXIT_REQUESTED,
     EXIT_TRANSLATE,
     REQUEST_ENGINE,
@@ -18,6 +19,10 @@ from jitemu.runtime.lookup import (
 @native
 def user_find_block(s: RuntimeState) -> int:
     """Host address to go on at for the state's pc (or of the exit)."""
+    if s.trapped:
+        s.trapped = 0
+        s.exit_reason = EXIT_ILLEGAL
+        return s.exit
     pc = s.pc
     slot = (pc >> 1) & (JUMP_CACHE_ENTRIES - 1)
     if s.jump_cache[slot * 2] == pc:

