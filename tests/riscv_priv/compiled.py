@@ -1,0 +1,123 @@
+"""The same hart on compiled native functions, beside its twin on the interpreter."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from functools import cache
+
+from jitemu.backend_llvm.natives import build_library
+from jitemu.backend_llvm.objects import place
+from jitemu.backend_llvm.stencils import Target
+from jitemu.frontends.riscv import state
+from jitemu.frontends.riscv.privileged import HartState
+from jitemu.ir.native import REGISTRY
+from jitemu.ir.state import layout_of
+from jitemu.runtime import lookup_system
+from jitemu.runtime.arena import Arena
+from jitemu.runtime.stateview import StateView
+from tests.riscv_priv.hart import RAM_SIZE, Hart
+
+NEEDED = ("system_find_block", "system_look_around")
+"""What the library's glue jumps to."""
+CALLBACKS = {"host_clock": 2, "mmio_read": 2, "mmio_write": 3, "code_write": 2, "timer_notify": 1}
+
+
+@cache
+def library() -> tuple[Arena, dict[str, int]]:
+    """The native functions of the frontend, and where they are."""
+    assert lookup_system.system_find_block.name in NEEDED
+    target = Target("system", layout_of(HartState), state.CLASSES, "x", state.PINNED, {}, state.S)
+    sources = ("jitemu.frontends.riscv.", "jitemu.runtime.lookup")
+    functions = [
+        f.compile()
+        for f in REGISTRY.values()
+        if f.scope.get("__name__", sources[0]).startswith(sources)
+        and not f.name.startswith(("user_look", "user_find"))
+    ]
+    blob = build_library(target, functions)
+    arena = Arena(1 << 20)
+    base = arena.append(place(blob, arena.next_address, {}))
+    return arena, {name: base + offset for name, offset in blob.symbols.items()}
+
+
+class Twins(Hart):
+    """An interpreted hart whose calls are made on a compiled one, too, and compared."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.view = StateView(layout_of(HartState))
+        self.ram = (ctypes.c_uint8 * RAM_SIZE)()
+        self.pages = (ctypes.c_uint64 * (RAM_SIZE // 4096))()
+        self._callbacks: list[Callable[..., int]] = []
+        host, functions = self.machine.host, self.machine.host_functions
+        for name, count in CALLBACKS.items():
+            function = functions[self[name]]
+            if name == "host_clock":
+                function = self._real_clock
+            prototype = ctypes.CFUNCTYPE(ctypes.c_uint64, *[ctypes.c_uint64] * count)
+            callback = prototype(function)
+            self._callbacks.append(callback)
+            address = ctypes.cast(callback, ctypes.c_void_p).value or 0
+            functions[address] = functions[self[name]]
+            self[name] = address
+        for name, memory in (("ram_host", self.ram), ("code_pages", self.pages)):
+            self[name] = ctypes.addressof(memory)
+            host.map(self[name], ctypes.sizeof(memory) + 4096)  # type: ignore[attr-defined]
+        self._both = False
+        self.copy()
+
+    def copy(self) -> None:
+        """Give the compiled hart the interpreted one's state."""
+        for name, value in self.machine.fields.items():
+            self.view[name] = value
+        for name, words in self.machine.arrays.items():
+            at = self.view.at[name]
+            for n, word in enumerate(words):
+                self.view.words[at + n] = word
+
+    def _real_clock(self, which: int, buffer: int) -> int:
+        pair = (ctypes.c_uint64 * 2).from_address(buffer)
+        pair[0], pair[1] = divmod(self.now_ns, 10**9)
+        return 0
+
+    def native(self, name: str, *args: int) -> int:
+        """Call the compiled function alone."""
+        symbols = library()[1]
+        kinds = [ctypes.c_void_p] + [ctypes.c_uint64] * len(args)
+        return ctypes.CFUNCTYPE(ctypes.c_uint64, *kinds)(symbols[name])(self.view.address, *args)
+
+    def compare(self, name: str, *args: int) -> int:
+        """Call both; the result, state, RAM and what devices saw must be the same."""
+        self.log.clear()
+        wanted = self.call(name, *args)
+        log = list(self.log)
+        self.log.clear()
+        got = self.native(name, *args)
+        what = f"{name}{tuple(map(hex, args))}"
+        assert (got, self.log) == (wanted, log), what
+        for field, value in self.machine.fields.items():
+            assert self.view[field] == value, f"{what}: {field}"
+        for field in ("pmpcfg", "pmpaddr", "pmp_low", "pmp_last", "large_low", "large_last"):
+            at, words = self.view.at[field], self.machine.arrays[field]
+            assert list(self.view.words[at : at + len(words)]) == words, f"{what}: {field}"
+        return wanted
+
+    def compare_all(self) -> None:
+        """Every word of the state, and RAM."""
+        for field, words in self.machine.arrays.items():
+            at = self.view.at[field]
+            assert list(self.view.words[at : at + len(words)]) == words, field
+        base = self["ram_host"]
+        for page in range(0, RAM_SIZE, 4096):
+            mine = b"".join(
+                self.machine.host.read(base + page + n, 8).to_bytes(8, "little")
+                for n in range(0, 4096, 512)
+            )
+            real = b"".join(bytes(self.ram[page + n : page + n + 8]) for n in range(0, 4096, 512))
+            assert mine == real, hex(page)
+
+    def put(self, offset: int, value: int) -> None:
+        """A word of both harts' RAM."""
+        self.machine.host.write(self["ram_host"] + offset, 8, value)
+        ctypes.memmove(ctypes.addressof(self.ram) + offset, value.to_bytes(8, "little"), 8)
