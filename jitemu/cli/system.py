@@ -14,6 +14,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from jitemu.memory.physical import PhysicalSpace
+    from jitemu.system.hart import Hart
+
 
 def serial_devices(parsed: Parsed) -> tuple[str, ...]:
     """What the serial ports are tied to.
@@ -63,29 +66,41 @@ def _write_pidfile(path: str) -> None:
 
 
 def _run(parsed: Parsed) -> int:
-    from jitemu.system.machine import Machine, MachineConfig
+    from jitemu.frontends.riscv.cpu import isa_string
+    from jitemu.system.machine import Machine, MachineConfig, dump_device_tree
 
     choice = parsed[options.MACHINE]
-    machine = Machine(
-        MachineConfig(
-            memory=parsed[options.MEMORY],
-            aclint=choice.aclint,
-            bios=parsed[options.BIOS],
-            kernel=parsed[options.KERNEL],
-            initrd=parsed[options.INITRD],
-            append=parsed[options.APPEND],
-            dtb=parsed[options.DTB],
-            serial=serial_devices(parsed),
-            reboot=not parsed[options.NO_REBOOT],
-            stopped=parsed[options.STOPPED],
-            name=parsed[options.NAME],
-            cpu=common.cpu_model(parsed),
-            hot_threshold=parsed[common.HOT_THRESHOLD],
-            cache=not parsed[common.NO_CACHE],
-            log=common.make_log(parsed),
-        )
+    model = common.cpu_model(parsed)
+    log = common.make_log(parsed)
+    config = MachineConfig(
+        machine=choice.name,
+        memory=parsed[options.MEMORY],
+        aclint=choice.aclint,
+        isa=isa_string(model),
+        mmu_type=model.mmu_type,
+        bios=parsed[options.BIOS],
+        kernel=parsed[options.KERNEL],
+        initrd=parsed[options.INITRD],
+        append=parsed[options.APPEND],
+        dtb=parsed[options.DTB],
+        serial=serial_devices(parsed),
+        reboot=not parsed[options.NO_REBOOT],
+        stopped=parsed[options.STOPPED],
+        on_guest_error=log.write_line if log.guest_errors else None,
     )
     if choice.dumpdtb:
-        machine.dump_dtb(choice.dumpdtb)
+        dump_device_tree(config, choice.dumpdtb)
         return 0
-    return machine.run()
+    from jitemu.system.processor import make_hart
+
+    def factory(space: PhysicalSpace, hart_id: int) -> Hart:
+        return make_hart(
+            space,
+            hart_id,
+            cpu=model,
+            log=log,
+            hot_threshold=parsed[common.HOT_THRESHOLD],
+            cache=not parsed[common.NO_CACHE],
+        )
+
+    return Machine(config, factory).run()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -101,3 +102,21 @@ def test_log_is_what_the_options_say(tmp_path: Path) -> None:
 def test_a_pidfile_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot create PID file: No such file or directory"):
         system.main(["-pidfile", str(tmp_path / "none" / "pid")])
+
+
+def test_the_device_tree_is_that_of_the_options(tmp_path: Path) -> None:
+    from fdt import parse_dtb
+
+    path = tmp_path / "virt.dtb"
+    words = f"-M virt,dumpdtb={path},aclint=on -m 256M -cpu rv64,zbb=off,sv48=off"
+    assert system.main(words.split()) == 0
+    tree = parse_dtb(path.read_bytes())
+
+    def value(path: str, name: str) -> Any:
+        found: Any = tree.get_property(name, path)
+        return found.data
+
+    assert value("/cpus/cpu@0", "mmu-type") == ["riscv,sv39"]
+    (isa,) = value("/cpus/cpu@0", "riscv,isa")
+    assert ("_zba" in isa, "_zbb" in isa) == (True, False)
+    assert value("/memory@80000000", "reg")[-2:] == [0, 256 << 20]
