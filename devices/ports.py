@@ -34,8 +34,9 @@ class Clock(Protocol):
 class Timer(Protocol):
     """A pending call, as ``Scheduler.call_at`` returns it."""
 
-    @property
-    def deadline_ns(self) -> int: ...
+    deadline_ns: int
+    callback: Callable[[], None] | None
+    """None once it ran or was cancelled."""
 
 
 class Scheduler(Protocol):

@@ -285,9 +285,9 @@ def parse_blob(data: bytes, path: str) -> FDT:
     check_blob(data, path)
     try:
         tree = fdt.parse_dtb(data)
-        tree.to_dtb(version=DTB_VERSION, last_comp_version=DTB_COMPATIBLE_VERSION)
+        blob = tree.to_dtb(version=DTB_VERSION, last_comp_version=DTB_COMPATIBLE_VERSION)
     except Exception as error:  # the library has no error class of its own
         fail(f"-dtb {path}: corrupt device tree: {error}")
-    if tree.root is None:
+    if not blob:
         fail(f"-dtb {path}: corrupt device tree: it has no root node")
     return tree

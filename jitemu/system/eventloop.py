@@ -18,6 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from jitemu.devices.ports import Timer
+
     Callback = Callable[[], None]
 
 LONGEST_SLEEP_NS = 3600 * 1_000_000_000
@@ -72,7 +74,7 @@ class EventLoop:
             self._wake()
         return timer
 
-    def cancel(self, timer: LoopTimer) -> None:
+    def cancel(self, timer: Timer) -> None:
         """Forget a timer; nothing happens if it ran already."""
         with self._mutex:
             if timer.callback is None:
@@ -88,9 +90,7 @@ class EventLoop:
         """Run ``callback`` in the loop's thread at its next turn."""
         with self._mutex:
             self._soon.append(callback)
-            wake = self._asleep_until >= 0
-        if wake:
-            self._wake()
+        self._wake()
 
     # File descriptors
 
@@ -142,6 +142,7 @@ class EventLoop:
         for fd in (self._wake_reader, self.wakeup_fd):
             with suppress(OSError):
                 os.close(fd)
+        self._wake_reader = self.wakeup_fd = -1
 
     def _due(self) -> list[Callback]:
         """Take what has to run now.  A timer cancelled by an earlier one of the same turn

@@ -1,0 +1,343 @@
+"""The machine: a board with a hart that runs, from power-on to the process's exit status.
+
+Two threads: the main one serves the event loop (timers, the terminal, signals), the other
+executes the guest, nearly always in native code.  Device state is guarded by the physical
+space's lock, which both hold while they are in a device.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+
+from jitemu.messages import UserError, fail, note
+from jitemu.system import boot
+from jitemu.system.board import VirtBoard, make_space
+from jitemu.system.clock import MachineClock
+from jitemu.system.eventloop import EventLoop
+from jitemu.system.firmware import Firmware
+from jitemu.system.hart import STIP, HartExit
+from jitemu.system.images import check_gzip
+from jitemu.system.serial import open_serial
+from jitemu.system.terminal import SignalGuard, block_signals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fdt import FDT
+
+    from jitemu.memory.physical import PhysicalSpace
+    from jitemu.system.eventloop import LoopTimer
+    from jitemu.system.hart import Hart, HartFactory
+
+MACHINES = ("virt",)
+PAGE = 4096
+HART = 0  # the only one
+LONGEST_WAIT_S = 3600.0
+STOP_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineConfig:
+    """What the command line says of a machine."""
+
+    machine: str = "virt"
+    memory: int = 128 << 20
+    """Bytes of RAM."""
+    aclint: bool = False
+    isa: str = "rv64imafdc_zicsr_zifencei"
+    mmu_type: str | None = "riscv,sv48"
+    """The hart's device tree properties riscv,isa and mmu-type (None: no such property)."""
+    bios: str = ""
+    """Firmware that starts in M mode: a file, or "none"; "" is the built-in one."""
+    kernel: str = ""
+    initrd: str = ""
+    append: str = ""
+    dtb: str = ""
+    serial: tuple[str, ...] = ("mon:stdio",)
+    reboot: bool = True
+    """Whether a guest's reset starts the machine again; if not, it ends it."""
+    stopped: bool = False
+    """Wait for ``Machine.resume`` before the first instruction."""
+    on_guest_error: Callable[[str], None] | None = None
+
+    def boot_files(self) -> boot.BootFiles:
+        return boot.BootFiles(self.bios, self.kernel, self.initrd, self.append, self.dtb)
+
+    def device_tree(self) -> FDT:
+        """The machine's own device tree."""
+        from jitemu.system.devicetree import virt_tree
+
+        return virt_tree(self.memory, 1, self.isa, self.mmu_type, self.aclint)
+
+    def check(self) -> None:
+        """UserError for what cannot be built."""
+        if self.machine not in MACHINES:
+            fail(f"-M {self.machine}: no such machine; there is {', '.join(MACHINES)}")
+        if self.memory < PAGE or self.memory % PAGE:
+            fail(f"-m: {self.memory} bytes of RAM; give a multiple of {PAGE}")
+
+
+def dump_device_tree(config: MachineConfig, path: str) -> None:
+    """``-M virt,dumpdtb=PATH``: write the tree that the guest would get."""
+    config.check()
+    state = boot.load(config.boot_files(), _space(config), config.device_tree)
+    try:
+        with open(path, "wb") as file:
+            file.write(state.blob)
+    except OSError as error:
+        fail(f"-M dumpdtb={path}: cannot write: {error.strerror}")
+    note(f"dtb dumped to {path}. Exiting.")
+
+
+def _space(config: MachineConfig) -> PhysicalSpace:
+    try:
+        return make_space(config.memory)
+    except (OSError, OverflowError, ValueError) as error:
+        fail(f"-m: cannot have {config.memory >> 20} MiB of RAM: {error}")
+
+
+class Machine:
+    """One machine, for one ``run``."""
+
+    def __init__(self, config: MachineConfig, make_hart: HartFactory) -> None:
+        config.check()
+        self.config = config
+        self.files = config.boot_files()
+        boot.check_runnable(self.files)
+        self.space = _space(config)
+        self.loop = EventLoop(self.space.lock)
+        self.clock = MachineClock()
+        self.control = self
+        self._guard = SignalGuard(self._on_signal, self.loop.wakeup_fd)
+        self._chardevs = [
+            open_serial(spec, index, self.loop, self._guard, lambda: self.shutdown(0))
+            for index, spec in enumerate(config.serial or ("null",))
+        ]
+        self.hart = make_hart(self.space, HART)
+        self.harts: list[Hart] = [self.hart]
+        self.board = VirtBoard(
+            self.space,
+            len(self.harts),
+            config.aclint,
+            self._chardevs[0],
+            self.clock,
+            self.loop,
+            self,
+            self.set_interrupt,
+            config.on_guest_error,
+        )
+        self.console = self.board.console
+        self.firmware = Firmware(self)
+        self.hart.set_time_epoch(self.clock.epoch_ns)
+        self.clock.on_epoch_change = self.hart.set_time_epoch
+        self.hart.on_timer_change = self._arm_hart_timer
+        self._hart_timer: LoopTimer | None = None
+        self._sbi_timer: LoopTimer | None = None
+        self._wake = threading.Event()
+        self._resumed = threading.Event()
+        if not config.stopped:
+            self._resumed.set()
+        self._stopping = False
+        self._reset_wanted = False
+        self._status = 0
+        self._error: BaseException | None = None
+
+    # For the user: start, pause, end
+
+    def run(self) -> int:
+        """Power on and run to the end; the exit status.  From the main thread."""
+        try:
+            self._power_on()
+            with self._guard:
+                self._serve()
+        finally:
+            self._close_chardevs()
+            self.loop.close()
+        if self._error is not None:
+            raise self._error
+        return self._status
+
+    def _serve(self) -> None:
+        """The main thread's part: everything but guest code."""
+        thread = threading.Thread(target=self._execute, name="vcpu0", daemon=True)
+        thread.start()
+        try:
+            self.loop.run()
+        finally:
+            self._stop_hart(thread)
+            self._close_chardevs()
+
+    def pause(self) -> None:
+        """Stop executing; devices go on."""
+        self._resumed.clear()
+        self._interrupt()
+
+    def resume(self) -> None:
+        self._resumed.set()
+
+    def shutdown(self, status: int) -> None:
+        """End with this exit status; the first call counts.  Any thread, signal handlers too."""
+        if not self._stopping:
+            self._status = status
+            self._stopping = True
+        self._interrupt()
+        self._resumed.set()
+        self.loop.stop()
+
+    def reset(self) -> None:
+        """Start again from power-on, or end if that is what -no-reboot asks for."""
+        if not self.config.reboot:
+            self.shutdown(0)
+            return
+        self._reset_wanted = True
+        self._interrupt()
+
+    # For the board and the firmware
+
+    def set_interrupt(self, hart: int, number: int, level: bool) -> None:
+        self.harts[hart].set_interrupt(number, level)
+        if level:
+            self._wake.set()
+
+    def set_timer(self, hart: int, ticks: int | None) -> None:
+        """SBI's timer, for kernels that do not use stimecmp."""
+
+        def expire() -> None:
+            self.set_interrupt(hart, STIP, True)
+
+        with self.space.lock:
+            if self._sbi_timer is not None:
+                self.loop.cancel(self._sbi_timer)
+                self._sbi_timer = None
+            self.set_interrupt(hart, STIP, False)
+            if ticks is None:
+                return
+            if self.clock.ticks() >= ticks:
+                expire()
+            else:
+                self._sbi_timer = self.loop.call_at(self.clock.deadline_ns(ticks), expire)
+
+    def wait_for_interrupt(self, hart: int) -> None:
+        """Sleep until WFI has to end.  Other reasons to wake do no harm: WFI is a hint."""
+        self._wake.clear()
+        if self._wanted() or self.harts[hart].interrupt_pending():
+            return
+        timeout = LONGEST_WAIT_S
+        deadline = self.harts[hart].next_timer_ns()
+        if deadline is not None:
+            timeout = min(timeout, (deadline - time.monotonic_ns()) / 1e9)
+        if timeout > 0:
+            self._wake.wait(timeout)
+
+    def park(self, hart: int) -> None:
+        while not (self._stopping or self._reset_wanted):
+            self._wake.wait(LONGEST_WAIT_S)
+            self._wake.clear()
+
+    # The hart's thread
+
+    def _execute(self) -> None:
+        """Run the guest until the machine ends; an error ends it and is raised by ``run``."""
+        block_signals()
+        try:
+            while not self._stopping:
+                if not self._resumed.is_set():
+                    self._resumed.wait()
+                elif self._reset_wanted:
+                    self._reset_wanted = False
+                    self._power_on()
+                else:
+                    self._step()
+        except BaseException as error:  # whatever it is, the main thread has to end and say so
+            self._error = error
+            self.shutdown(1)
+
+    def _step(self) -> None:
+        hart = self.hart
+        reason = hart.run()
+        if reason == HartExit.WFI:
+            self.wait_for_interrupt(HART)
+        elif reason == HartExit.SBI_ECALL:
+            self.firmware.handle_ecall(hart, HART)
+        elif reason == HartExit.SHUTDOWN:
+            self.shutdown(0)
+
+    def _power_on(self) -> None:
+        """Devices, memory and hart as they are when the machine is switched on."""
+        with self.space.lock:
+            self.set_timer(HART, None)
+            self.board.reset()
+            state = boot.load(self.files, self.space, self.config.device_tree, self._check_later)
+            self.hart.reset(self.space.rom.base if self.space.rom else self.space.ram.base)
+            if self.files.built_in_firmware:
+                self.hart.start_supervisor(state.kernel, HART, state.dtb)
+
+    def _check_later(self, path: str, data: bytes) -> None:
+        """Decompress the initrd beside the guest: a corrupt one ends the machine."""
+
+        def check() -> None:
+            block_signals()
+            try:
+                check_gzip(path, data)
+            except UserError as error:
+                self._error = error
+                self.shutdown(error.status)
+
+        threading.Thread(target=check, name="initrd check", daemon=True).start()
+
+    # Details
+
+    def _wanted(self) -> bool:
+        """Something is waiting for the hart's thread to leave the guest."""
+        return self._stopping or self._reset_wanted or not self._resumed.is_set()
+
+    def _interrupt(self) -> None:
+        self.hart.kick()
+        self._wake.set()
+
+    def _arm_hart_timer(self, deadline_ns: int | None) -> None:
+        """See that a running hart notices when stimecmp is reached.  A timer that is early
+        enough is left as it is: it looks again when it expires."""
+        with self.space.lock:
+            timer = self._hart_timer
+            if deadline_ns is None or (timer is not None and timer.deadline_ns <= deadline_ns):
+                return
+            if timer is not None:
+                self.loop.cancel(timer)
+            self._hart_timer = self.loop.call_at(deadline_ns, self._hart_timer_expired)
+
+    def _hart_timer_expired(self) -> None:
+        self._hart_timer = None
+        deadline = self.hart.next_timer_ns()
+        if deadline is None:
+            return
+        if deadline > time.monotonic_ns():
+            self._arm_hart_timer(deadline)
+        else:
+            self._interrupt()
+
+    def _on_signal(self, number: int) -> None:
+        """In a signal handler, which may have interrupted anything: do it a little later."""
+
+        def leave() -> None:
+            note(f"terminating on signal {number}")
+            self.shutdown(0)
+
+        self.loop.call_soon(leave)
+
+    def _stop_hart(self, thread: threading.Thread) -> None:
+        """Wait for the guest's thread to leave native code."""
+        self.shutdown(1)  # which counts only if the loop was left by an error
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        while thread.is_alive() and time.monotonic() < deadline:
+            self.hart.kick()
+            thread.join(0.05)
+
+    def _close_chardevs(self) -> None:
+        chardevs, self._chardevs = self._chardevs, []
+        with self.space.lock:
+            for chardev in chardevs:
+                chardev.close()
