@@ -15,6 +15,7 @@ from jitemu.ir.emitter import Emitter
 from jitemu.ir.machine import Machine, MemoryFault
 from jitemu.ir.native import REGISTRY
 from jitemu.ir.ops import ROWS, signed
+from jitemu.ir.ops_float import FLOAT
 
 Values = dict[Value, int]
 
@@ -192,6 +193,12 @@ def _hstore(f: _Frame, op: Op, a: list[int]) -> None:
     f.machine.host_write(a[0], WIDTHS[op.type] // 8, a[1])
 
 
+def _hxchg(f: _Frame, op: Op, a: list[int]) -> int:
+    old = f.machine.host_read(a[0], 8)
+    f.machine.host_write(a[0], 8, a[1])
+    return old
+
+
 def _hostcall(f: _Frame, op: Op, a: list[int]) -> int:
     return f.machine.host_functions[a[0]](*a[1:]) & ((1 << 64) - 1)
 
@@ -211,6 +218,10 @@ def _call(f: _Frame, op: Op, a: list[int]) -> int:
     frame.undo = f.undo
     frame.depth = f.depth + 1
     return _result(frame)
+
+
+def _float(f: _Frame, op: Op, a: list[int]) -> int:
+    return f.machine.float_unit.run(op.name, tuple(a))
 
 
 def _leaveif(f: _Frame, op: Op, a: list[int]) -> None:
@@ -237,10 +248,12 @@ _HANDLERS: dict[str, Callable[[_Frame, Op, list[int]], int | None]] = {
     "fence": lambda f, op, a: None,
     "hload": _hload,
     "hstore": _hstore,
+    "hxchg": _hxchg,
     "hostcall": _hostcall,
     "call": _call,
     "addressof": _addressof,
     "leaveif": _leaveif,
+    **dict.fromkeys((*FLOAT, "swaprounding", "setfpflags", "fpflags"), _float),
 }
 
 # Ends of blocks: a label to go on at, a native function's result, or an outcome.
@@ -302,9 +315,12 @@ def run_instruction(
     """
     at = machine.fields["pc"] if pc is None else pc
     frame = _Frame(machine, function, at, (at + length) & ((1 << 64) - 1))
+    unit = machine.float_unit
+    rounding, flags = unit.rounding, unit.flags
     try:
         outcome = _run(frame)
     except MemoryFault as fault:
+        unit.rounding, unit.flags = rounding, flags
         for restore in reversed(frame.undo):
             restore()
         return Outcome("fault", at, 0, fault.address, "write" if fault.write else "read")

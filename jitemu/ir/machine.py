@@ -7,6 +7,7 @@ from typing import Protocol
 
 from jitemu.ir.code import Function
 from jitemu.ir.emitter import Emitter
+from jitemu.ir.ops_float import FloatUnit
 from jitemu.ir.state import RuntimeState, layout_of
 
 STATE_ADDRESS = 0x7F00_0000_0000
@@ -113,6 +114,7 @@ class Machine:
         self.mode = mode
         self.emitter = emitter
         """Makes the emitter for a mode: the frontend's class, such as RISC-V's S."""
+        self.float_unit = FloatUnit()
         self.host: Memory = PagedMemory()
         """Host memory for hload and hstore, outside the state itself."""
         self.host_functions: dict[int, Callable[..., int]] = {}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from jitemu.ir.code import Attr, Block, Function, Op
 from jitemu.ir.ops import ROWS
+from jitemu.ir.passes.forward import CLOBBERS
 
 BLIND = frozenset({"get", "set", "field", "setfield", "local", "setlocal", "fence"})
-"""Ops with an effect that neither fault, nor leave, nor let others see the state."""
 
 Key = tuple[str, Attr]
 
@@ -29,11 +29,19 @@ def _drop(block: Block) -> None:
             dead.add(key)
         elif op.name in ("get", "field"):
             _read(dead, _key(op))
-        elif ROWS[op.name].effect and op.name not in BLIND:
+        elif not _blind(op):
             dead.clear()
         kept.append(op)
     kept.reverse()
     block.ops = kept
+
+
+def _blind(op: Op) -> bool:
+    """It neither faults, nor leaves, nor lets others see the state (float rows do not)."""
+    if op.name in CLOBBERS:
+        return False
+    row = ROWS[op.name]
+    return not row.effect or op.name in BLIND or row.llvm is not None
 
 
 def _key(op: Op) -> Key:
