@@ -25,6 +25,8 @@ mincore 232 27 ptr size ptr
 mbind 235 237 ptr size int ptr int hex
 get_mempolicy 236 239 ptr ptr int ptr hex
 set_mempolicy 237 238 int ptr int
+migrate_pages 238 256 int int ptr ptr
+move_pages 239 279 int size ptr ptr ptr hex
 process_vm_readv 270 310 int ptr int ptr int hex
 process_vm_writev 271 311 int ptr int ptr int hex
 membarrier 283 324 int hex int

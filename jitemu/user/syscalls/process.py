@@ -79,6 +79,7 @@ pidfd_open 434 434 int hex
 pidfd_getfd 438 438 fd fd hex
 process_madvise 440 440 fd ptr size int hex
 process_mrelease 448 448 fd hex
+futex_waitv 449 449 ptr uint hex ptr clock
 """)
 
 _SYS_PRCTL, _SYS_PRLIMIT64 = 157, 302

@@ -11,6 +11,7 @@ that is looked up below the sysroot first.
 from __future__ import annotations
 
 import errno
+import struct
 from collections.abc import Callable
 from ctypes import c_char_p, c_void_p, cast, get_errno
 from typing import TYPE_CHECKING, NamedTuple
@@ -79,7 +80,7 @@ def guarded(handler: Handler, thread: GuestThread, args: tuple[int, ...]) -> int
         return -(error.errno or errno.EIO)
     except MemoryError:
         return -errno.ENOMEM
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, struct.error):
         return -errno.EINVAL
 
 
@@ -98,7 +99,7 @@ def _pass(thread: GuestThread, row: Row) -> Callable[[], None]:
                 return
             if result == _EFAULT and thread.process.unguard_code():
                 return
-            if result == _EPIPE or result == _EFBIG:
+            if result in (_EPIPE, _EFBIG):
                 thread.fetch_own_signal()
         set_gpr(10, result)
         cpu.pc += 4
