@@ -51,7 +51,9 @@ def verify(function: Function) -> None:
                     defined.add(op.result)
                     visible.add(op.result)
             except _Wrong as wrong:
-                text = print_op(op) if op.name in ROWS else op.name
+                row = ROWS.get(op.name)
+                whole = row is not None and len(row.attrs) == len(op.attrs)
+                text = print_op(op) if whole else op.name
                 where = f"func @{function.name}, {block.label}, op {at}"
                 raise VerifyError(f"{where} `{text}`: {wrong}") from None
         if native and not (block.ops and ROWS[block.ops[-1].name].ends):
