@@ -11,6 +11,7 @@ from jitemu.backend_llvm.objects import place
 from jitemu.backend_llvm.stencils import Target
 from jitemu.frontends.riscv import state
 from jitemu.frontends.riscv.privileged import HartState
+from jitemu.ir.machine import PagedMemory
 from jitemu.ir.native import REGISTRY
 from jitemu.ir.state import layout_of
 from jitemu.runtime import lookup_system
@@ -63,8 +64,8 @@ class Twins(Hart):
             self[name] = address
         for name, memory in (("ram_host", self.ram), ("code_pages", self.pages)):
             self[name] = ctypes.addressof(memory)
-            host.map(self[name], ctypes.sizeof(memory) + 4096)  # type: ignore[attr-defined]
-        self._both = False
+            assert isinstance(host, PagedMemory)
+            host.map(self[name], ctypes.sizeof(memory) + 4096)
         self.copy()
 
     def copy(self) -> None:
@@ -108,14 +109,8 @@ class Twins(Hart):
         for field, words in self.machine.arrays.items():
             at = self.view.at[field]
             assert list(self.view.words[at : at + len(words)]) == words, field
-        base = self["ram_host"]
-        for page in range(0, RAM_SIZE, 4096):
-            mine = b"".join(
-                self.machine.host.read(base + page + n, 8).to_bytes(8, "little")
-                for n in range(0, 4096, 512)
-            )
-            real = b"".join(bytes(self.ram[page + n : page + n + 8]) for n in range(0, 4096, 512))
-            assert mine == real, hex(page)
+        assert isinstance(self.machine.host, PagedMemory)
+        assert self.machine.host.get(self["ram_host"], RAM_SIZE) == bytes(self.ram)
 
     def put(self, offset: int, value: int) -> None:
         """A word of both harts' RAM."""
