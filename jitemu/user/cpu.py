@@ -81,3 +81,7 @@ class GuestCpu(Protocol):
     def after_fork(self) -> None:
         """Called in the child of a fork, where only the calling thread exists."""
         ...
+
+    def release(self) -> None:
+        """The thread has ended: this processor does not run again."""
+        ...

@@ -133,6 +133,7 @@ class Process:
             host_call(_SYS_FUTEX, thread.clear_child_tid, _FUTEX_WAKE, 1, 0, 0, 0)
         self.threads.pop(thread.tid, None)
         self._idents.pop(get_ident(), None)
+        thread.cpu.release()
 
     def start_thread(
         self, parent: GuestThread, flags: int, stack: int, ptid: int, tls: int, ctid: int

@@ -102,6 +102,12 @@ class EngineCpu(UserProcessor):
         """Only this thread's processor is left."""
         self.user_space.processors[:] = [self]
 
+    def release(self) -> None:
+        """The thread has ended."""
+        with self.user_space.lock:
+            if self in self.user_space.processors:
+                self.user_space.processors.remove(self)
+
 
 def make_cpu(config: UserConfig, space: GuestSpace) -> EngineCpu:
     """The first thread's processor."""

@@ -144,6 +144,9 @@ class UnicornCpu:
     def after_fork(self) -> None:
         pass
 
+    def release(self) -> None:
+        pass
+
 
 def make_cpu(_config: UserConfig, space: GuestSpace) -> UnicornCpu:
     """For UserConfig.make_cpu."""
