@@ -6,40 +6,49 @@ import ctypes
 from collections.abc import Callable
 from functools import cache
 
-from jitemu.backend_llvm.natives import build_library
-from jitemu.backend_llvm.objects import place
-from jitemu.backend_llvm.stencils import Target
-from jitemu.frontends.riscv import state
+from jitemu.backend_llvm.lowering import declarations
+from jitemu.backend_llvm.natives import NativeLowering
+from jitemu.backend_llvm.objects import place, read_object
+from jitemu.backend_llvm.target import compile_text
 from jitemu.frontends.riscv.privileged import HartState
 from jitemu.ir.machine import PagedMemory
 from jitemu.ir.native import REGISTRY
 from jitemu.ir.state import layout_of
-from jitemu.runtime import lookup_system
-from jitemu.runtime.arena import Arena
 from jitemu.runtime.stateview import StateView
-from tests.riscv_priv.hart import RAM_SIZE, Hart
+from tests.riscv_priv.hart import CODE_WRITTEN, RAM_SIZE, Hart
 
-NEEDED = ("system_find_block", "system_look_around")
-"""What the library's glue jumps to."""
-CALLBACKS = {"host_clock": 2, "mmio_read": 2, "mmio_write": 3, "code_write": 2, "timer_notify": 1}
+LAYOUT = layout_of(HartState)
+FRONTEND = "jitemu.frontends.riscv."
+CALLBACKS = {"host_clock": 2, "mmio_read": 2, "mmio_write": 3, "timer_notify": 1}
+
+
+def executable(code: Callable[[int], bytes]) -> int:
+    """The address, below 2 GiB, of this code (which is told the address)."""
+    libc = ctypes.CDLL(None)
+    libc.mmap.restype = ctypes.c_void_p
+    size, private, anonymous, low = 1 << 20, 0x02, 0x20, 0x40
+    read, write, execute = 1, 2, 4
+    flags = private | anonymous | low
+    start = libc.mmap(None, ctypes.c_size_t(size), read | write, flags, -1, ctypes.c_long(0))
+    data = code(start)
+    assert len(data) <= size
+    ctypes.memmove(start, data, len(data))
+    assert libc.mprotect(ctypes.c_void_p(start), ctypes.c_size_t(size), read | execute) == 0
+    return start
 
 
 @cache
-def library() -> tuple[Arena, dict[str, int]]:
-    """The native functions of the frontend, and where they are."""
-    assert lookup_system.system_find_block.name in NEEDED
-    target = Target("system", layout_of(HartState), state.CLASSES, "x", state.PINNED, {}, state.S)
-    sources = ("jitemu.frontends.riscv.", "jitemu.runtime.lookup")
-    functions = [
-        f.compile()
-        for f in REGISTRY.values()
-        if f.scope.get("__name__", sources[0]).startswith(sources)
-        and not f.name.startswith(("user_look", "user_find"))
-    ]
-    blob = build_library(target, functions)
-    arena = Arena(1 << 20)
-    base = arena.append(place(blob, arena.next_address, {}))
-    return arena, {name: base + offset for name, offset in blob.symbols.items()}
+def library() -> dict[str, int]:
+    """Where the frontend's native functions are, compiled."""
+    lowered = "".join(
+        NativeLowering(LAYOUT).function(function.compile())
+        for function in REGISTRY.values()
+        if function.scope.get("__name__", FRONTEND).startswith(FRONTEND)
+    )
+    lowered += NativeLowering(LAYOUT).function(CODE_WRITTEN.compile())
+    blob = read_object(compile_text(f"{declarations(lowered)}\n{lowered}", "default"))
+    base = executable(lambda address: place(blob, address, {}))
+    return {name: base + offset for name, offset in blob.symbols.items()}
 
 
 class Twins(Hart):
@@ -47,7 +56,7 @@ class Twins(Hart):
 
     def __init__(self) -> None:
         super().__init__()
-        self.view = StateView(layout_of(HartState))
+        self.view = StateView(LAYOUT)
         self.ram = (ctypes.c_uint8 * RAM_SIZE)()
         self.pages = (ctypes.c_uint64 * (RAM_SIZE // 4096))()
         self._callbacks: list[Callable[..., int]] = []
@@ -62,11 +71,18 @@ class Twins(Hart):
             address = ctypes.cast(callback, ctypes.c_void_p).value or 0
             functions[address] = functions[self[name]]
             self[name] = address
+        self._share_code_callback()
         for name, memory in (("ram_host", self.ram), ("code_pages", self.pages)):
             self[name] = ctypes.addressof(memory)
             assert isinstance(host, PagedMemory)
             host.map(self[name], ctypes.sizeof(memory) + 4096)
         self.copy()
+
+    def _share_code_callback(self) -> None:
+        prototype = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64)
+        callback = prototype(self.code_written)
+        self._callbacks.append(callback)
+        self.set_code_callback(ctypes.cast(callback, ctypes.c_void_p).value or 0)
 
     def copy(self) -> None:
         """Give the compiled hart the interpreted one's state."""
@@ -84,7 +100,7 @@ class Twins(Hart):
 
     def native(self, name: str, *args: int) -> int:
         """Call the compiled function alone."""
-        symbols = library()[1]
+        symbols = library()
         kinds = [ctypes.c_void_p] + [ctypes.c_uint64] * len(args)
         return ctypes.CFUNCTYPE(ctypes.c_uint64, *kinds)(symbols[name])(self.view.address, *args)
 

@@ -9,6 +9,7 @@ from jitemu.frontends.riscv.privileged import HartState
 from jitemu.frontends.riscv.state import S
 from jitemu.ir.interp import run_native
 from jitemu.ir.machine import Machine, PagedMemory
+from jitemu.ir.native import NativeFunction
 
 NATIVES = (csrs, fetch, memory, start, traps)
 """Importing them defines the native functions, which are looked up by name."""
@@ -20,6 +21,14 @@ CODE_PAGES = 0x6000_0000_0000
 BAD_DEVICE = 0x1000_2000
 """A device address at which reads and writes fail."""
 
+
+CODE_WRITTEN = NativeFunction(
+    "code_written",
+    ("physical", "size"),
+    {},
+    lambda: "def code_written(s, physical, size):\n    hostcall(s.scratch[0], physical, size)",
+)
+"""Stands in for the engine's, which would forget translated code."""
 
 _RESET: list[tuple[dict[str, int], dict[str, list[int]]]] = []
 
@@ -39,12 +48,12 @@ class Hart:
             "host_clock": self._clock,
             "mmio_read": self._mmio_read,
             "mmio_write": self._mmio_write,
-            "code_write": self._code_write,
             "timer_notify": self._timer,
         }
         for at, (name, function) in enumerate(functions.items(), 0x1000):
             self.machine.host_functions[at] = function
             self[name] = at
+        self.set_code_callback(0x2000)
         self["ram_base"], self["ram_size"], self["ram_host"] = RAM_BASE, RAM_SIZE, RAM_HOST
         self["code_pages"] = CODE_PAGES
         self["sstc"], self["satp_levels"] = 1, 5
@@ -108,7 +117,13 @@ class Hart:
         self["mmio_failed"] = int(address == BAD_DEVICE)
         return 0
 
-    def _code_write(self, address: int, size: int) -> int:
+    def set_code_callback(self, address: int) -> None:
+        """Where the stand-in for the engine's code_written finds the test."""
+        self.machine.host_functions[address] = self.code_written
+        self.array("scratch")[0] = address
+
+    def code_written(self, address: int, size: int) -> int:
+        """A store hit what set_code says is code."""
         self.log.append(("code", address, size, 0))
         return 0
 

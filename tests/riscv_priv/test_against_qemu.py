@@ -80,20 +80,8 @@ def run(elf: Path) -> list[int]:
 def test_same_log(tmp_path: Path) -> None:
     elf = build(tmp_path)
     output = tmp_path / "uart"
-    command = [
-        QEMU,
-        "-M",
-        "virt",
-        "-cpu",
-        "rv64,h=false",
-        "-bios",
-        "none",
-        "-kernel",
-        str(elf),
-        "-display",
-        "none",
-    ]
-    command += ["-serial", f"file:{output}", "-monitor", "none"]
+    command = [QEMU, "-M", "virt", "-cpu", "rv64,h=false", "-bios", "none", "-display", "none"]
+    command += ["-kernel", str(elf), "-serial", f"file:{output}", "-monitor", "none"]
     subprocess.run(command, check=True, timeout=20)
     printed = output.read_bytes()
     wanted = [int.from_bytes(printed[n : n + 8], "little") for n in range(0, len(printed), 8)]
