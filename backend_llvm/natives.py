@@ -14,6 +14,9 @@ from jitemu.ir.state import Layout
 EXIT_FAULT = 68
 """Exit reason: translated code faulted (user mode)."""
 
+PREFIX = "native."
+"""Of native functions' symbols; the glue has plain ones."""
+
 HOST_MXCSR = 0x1F80
 """Round to nearest, all exceptions masked, no flags: what Python and libc expect."""
 
@@ -50,7 +53,7 @@ class NativeLowering(Lowering):
 
     def op_call(self, op: Op) -> str:
         words = "".join(f", i64 {self.ref(a)}" for a in op.args)
-        return self.temp(f"call i64 @{op.attrs[0]}(ptr %s{words})")
+        return self.temp(f"call i64 @{PREFIX}{op.attrs[0]}(ptr %s{words})")
 
     def op_hostcall(self, op: Op) -> str:
         function = self.temp(f"inttoptr i64 {self.ref(op.args[0])} to ptr")
@@ -82,7 +85,7 @@ class NativeLowering(Lowering):
         variables = "".join(f"{v} = alloca i64\n" for v in self.allocas.values())
         first = function.blocks[0].label
         return (
-            f'define i64 @{function.name}(ptr %s{params}) nounwind "no-jump-tables"="true" {{\n'
+            f'define i64 @{PREFIX}{function.name}(ptr %s{params}) nounwind "no-jump-tables"="true" {{\n'
             f"{variables}br label %b.{first}\n" + "\n".join(self.lines) + "\n}\n"
         )
 
@@ -91,7 +94,7 @@ def glue(layout: Layout, mode: str, pinned_class: str, pinned: Sequence[int]) ->
     """What lies between the engine and translated code, as LLVM text.
 
     ``enter(state, code)``: a C function that runs translated code until it leaves;
-    ``exit``, ``dispatch``, ``look``: where translated code jumps to (their addresses
+    ``exit`` and the others: where translated code jumps to (their addresses
     are in the state).
     """
     low = Lowering(layout)
@@ -117,10 +120,15 @@ def glue(layout: Layout, mode: str, pinned_class: str, pinned: Sequence[int]) ->
         f"define i64 @enter(ptr %s, ptr %code) nounwind {{\n{enter}\nret i64 {reason}\n}}\n"
         f"define {CC} void @exit({params}) nounwind {{\n{leave}\nret void\n}}\n"
     )
-    for name, function in (("dispatch", f"{mode}_find_block"), ("look", f"{mode}_look_around")):
+    for name, function in (
+        ("dispatch", f"{mode}_find_block"),
+        ("look", f"{mode}_look_around"),
+        ("link", f"{mode}_link_block"),
+        ("crossed", f"{mode}_crossed"),
+    ):
         text += (
             f"define {CC} void @{name}({params}) nounwind {{\n"
-            f"%code = call i64 @{function}(ptr %s)\n%at = inttoptr i64 %code to ptr\n"
+            f"%code = call i64 @{PREFIX}{function}(ptr %s)\n%at = inttoptr i64 %code to ptr\n"
             f"musttail call {CC} void %at({arguments(pins)})\nret void\n}}\n"
         )
     return text

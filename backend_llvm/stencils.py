@@ -301,9 +301,26 @@ class StencilLowering(MemoryLowering):
     def link(self) -> None:
         """The stub of a direct exit that is not linked yet."""
         self.set_word("pc", self.address("target"))
-        self.set_word("link_site", self.hole("site"))
-        self.set_word("exit_reason", self.hole("reason"))
-        self.tail_word("exit", self.pins)
+        self.set_word("link_site", self.address("site"))
+        self.tail_word("link", self.pins)
+
+    def guard(self) -> None:
+        """Before an instruction that crosses a page: is the second one where it was?"""
+        entry = self.temp(f"getelementptr i8, ptr %s, i64 {self.layout.of('tlb')}")
+        entry = self.temp(f"getelementptr i8, ptr {entry}, i64 {self.hole('entry')}")
+        tag_at = self.temp(f"getelementptr i8, ptr {entry}, i64 24")
+        delta_at = self.temp(f"getelementptr i8, ptr {entry}, i64 16")
+        tag, delta = (self.temp(f"load i64, ptr {at}") for at in (tag_at, delta_at))
+        same_tag = self.temp(f"icmp eq i64 {tag}, {self.address('target')}")
+        same_delta = self.temp(f"icmp eq i64 {delta}, {self.address('delta')}")
+        same = self.temp(f"and i1 {same_tag}, {same_delta}")
+        go, out = self.label(), self.label()
+        self.put(f"br i1 {same}, label %{go}, label %{out}")
+        self.put(f"{out}:")
+        self.set_word("pc", self.address("pc"))
+        self.tail_word("crossed", self.pins)
+        self.put(f"{go}:")
+        self._tail("next", self.pins)
 
     def far(self) -> None:
         """A direct exit to another page (whose mapping may change)."""
@@ -366,6 +383,8 @@ class Shape:
     """It does not go on to the next instruction by itself."""
     falls: bool
     """It ends with a conditional branch, so the next instruction may follow."""
+    written: tuple[str, ...]
+    """Register fields that are written."""
 
 
 def open_body(target: Target, insn: Instruction) -> Emitter:
@@ -380,14 +399,19 @@ def shape_of(target: Target, insn: Instruction) -> Shape:
     s = open_body(target, insn)
     classes = {o: "" for o in insn.operands if o[0] == "r"}
     relative: str | None = None
+    written: list[str] = []
     for op in s.block.ops:
+        if op.name == "set" and isinstance(op.attrs[1], str):
+            written.append(op.attrs[1])
         if op.name in ("get", "set") and isinstance(op.attrs[1], str):
             classes[op.attrs[1]] = str(op.attrs[0])
         relative = pc_relative(op) or relative
     last = s.block.ops[-1].name if s.ended else ""
     jumps = last in ("jump", "branch")
     assert relative or not jumps, f"{insn.name}: a direct jump goes to pc + field"
-    return Shape(tuple(classes.items()), relative, jumps, s.ended, last == "branch")
+    return Shape(
+        tuple(classes.items()), relative, jumps, s.ended, last == "branch", tuple(written)
+    )
 
 
 def pc_relative(op: Op) -> str | None:
@@ -418,14 +442,8 @@ def _special(target: Target, name: str) -> str:
     """Stencils that belong to no instruction (see SPECIALS)."""
     low = StencilLowering(target, Key(name, ""), (), cold=False)
     kind, _, index = name.partition(".")
-    if kind == "link":
-        low.link()
-    elif kind == "far":
-        low.far()
-    elif kind == "leave":
-        low.set_word("pc", low.address("target"))
-        low.set_word("exit_reason", low.hole("reason"))
-        low.tail_word("exit", low.pins)
+    if kind in ("link", "far", "guard"):
+        {"link": low.link, "far": low.far, "guard": low.guard}[kind]()
     else:
         slot = low.word(target.pinned_class, target.pinned[int(index)])
         if kind == "spill":
@@ -438,11 +456,11 @@ def _special(target: Target, name: str) -> str:
 
 
 def specials(target: Target) -> list[str]:
-    """link: leave so that the engine links this exit (at hole "site") to its target;
-    far: go to a target in another page through the jump cache; leave: to the engine for
-    a reason; spill.N and fill.N: a pinned register to and from its word in the state."""
+    """link: leave so that the engine links this exit to its target; far: go to a target in
+    another page through the jump cache; guard: check the page behind; spill.N and fill.N: a
+    pinned register to and from its word in the state."""
     count = len(target.pinned)
-    return ["link", "far", "leave"] + [f"{k}.{i}" for k in ("spill", "fill") for i in range(count)]
+    return ["link", "far", "guard"] + [f"{k}.{i}" for k in ("spill", "fill") for i in range(count)]
 
 
 def module_text(

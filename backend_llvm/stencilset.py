@@ -1,12 +1,10 @@
-"""The stencils and the native library of one guest and mode, kept on disk."""
+"""The stencils and the native library of one guest and mode."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 
-from jitemu.backend_llvm import cache
 from jitemu.backend_llvm.objects import Blob
 from jitemu.backend_llvm.stencils import Key, Shape, Stencil, Target, open_body, shape_of
 from jitemu.ir.code import Function
@@ -37,24 +35,6 @@ class StencilSet:
         if shape is None:
             shape = self.shapes[name] = shape_of(self.target, self.isa.instructions[name])
         return shape
-
-    def load(self, path: Path) -> bool:
-        """Take the set from the cache, if it is there and whole."""
-        saved = cache.load(path)
-        if saved is None:
-            return False
-        self.stencils = saved["stencils"]
-        self.library = Blob(*saved["library"])
-        self.target.functions.update(saved["functions"])
-        return True
-
-    def save(self, path: Path) -> None:
-        """Put the set into the cache."""
-        blob = self.library
-        library = (blob.code, blob.symbols, blob.relocations)
-        functions = dict(self.target.functions)
-        saved = {"stencils": self.stencils, "library": library, "functions": functions}
-        cache.save(path, saved)
 
     def build(self, keys: Iterable[Key], progress: Progress) -> None:
         """Build the library, the special stencils and the stencils of these keys."""

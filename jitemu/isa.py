@@ -311,6 +311,10 @@ class Decoder:
             found = self._seen[word] = self._decode(word)
             return found
 
+    def decode_fresh(self, word: int) -> Decoded | None:
+        """As decode, without remembering."""
+        return self._decode(word)
+
     def _decode(self, word: int) -> Decoded | None:
         width = 32 if word & 3 == 3 else 16
         insn = self._find(word, width)

@@ -22,6 +22,7 @@ from jitemu.frontends.riscv.privileged import (
 )
 from jitemu.frontends.riscv.traps import raise_exception
 from jitemu.ir.native import (
+    extern,
     hostcall,
     load8,
     load16,
@@ -36,6 +37,9 @@ from jitemu.ir.native import (
 from jitemu.ir.state import TLB_ENTRIES
 
 ALL_ONES = (1 << 64) - 1
+
+code_written = extern("code_written", "physical", "size")
+"""The engine's: bytes in one page of RAM that hold translated code are being written."""
 
 
 @native
@@ -196,7 +200,7 @@ def before_store(s: HartState, offset: int, size: int) -> int:
     word = s.code_pages + (offset >> 12) * 8
     code = load64(word)
     if code >> (offset >> 6 & 63) & 1 or code >> (offset + size - 1 >> 6 & 63) & 1:
-        hostcall(s.code_write, s.ram_base + offset, size)
+        code_written(s, s.ram_base + offset, size)
     return load64(word) != 0
 
 

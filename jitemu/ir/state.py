@@ -42,6 +42,10 @@ class RuntimeState:
     """Host address: go on at ``pc`` (registers pinned)."""
     look: int
     """Host address: an exit was requested; look around, then go on at ``pc``."""
+    link: int
+    """Host address: link ``link_site`` to the block at ``pc`` and go on there."""
+    crossed: int
+    """Host address: the page behind a crossing instruction at ``pc`` has moved."""
     exit: int
     """Host address: leave to the engine with ``exit_reason``."""
     exit_reason: int
@@ -60,15 +64,20 @@ class RuntimeState:
     fault_signal: int
     fault_code: int
     pending_signals: int
-    blocks: int
-    """Host address of the block table (runtime/blocktable.py)."""
-    blocks_mask: int
+    code: int
+    """Host address of the control block (runtime/codetable.py)."""
+    paged: int
+    """1 in system mode: code is found by physical page, exits cross pages by look-up."""
+    made: int
+    """Record of the block that the engine is left for."""
+    wanted_page: int
+    """Number of the page that find_block wants to know."""
     heat: int
     """Host address of the heat table: (tag, count) pairs."""
     heat_mask: int
     hot_threshold: int
     link_site: int
-    """Host address of the exit that wants to be linked to the block at ``pc``, or 0."""
+    """Record of the exit that wants to be linked to the block at ``pc``."""
     fetch_physical: int
     """Physical address of pc, from the last look-up."""
     guest_base: int

@@ -32,9 +32,6 @@ class Arena:
         fd = self._map_writable()
         self.base = self._map_executable(fd, size)
         os.close(fd)
-        self.used = 0
-        self.floor = 0
-        """Below lies what survives a flush."""
 
     def _map_writable(self) -> int:
         fd = os.memfd_create("jitemu-code")
@@ -43,14 +40,14 @@ class Arena:
         self.view = memoryview(self._map)
         return fd
 
-    def separate(self) -> None:
+    def separate(self, used: int) -> None:
         """In the child of a fork: a copy of its own, at the same address.
 
         The parent must not write meanwhile: both share the memory until this is done.
         """
         old = self.view
         fd = self._map_writable()
-        self.view[: self.used] = old[: self.used]
+        self.view[:used] = old[:used]
         flags = mmap.MAP_SHARED | _MAP_FIXED
         libc.mmap(self.base, self.size, mmap.PROT_READ | mmap.PROT_EXEC, flags, fd, 0)
         os.close(fd)
@@ -66,33 +63,17 @@ class Arena:
                 libc.munmap(ctypes.c_void_p(got), ctypes.c_size_t(size))
         raise OSError("no room below 2 GiB for translated code")
 
-    def room(self, size: int) -> bool:
-        """So many bytes are free."""
-        return self.used + size <= self.size
-
     @property
-    def next_address(self) -> int:
-        """Where the next piece will run."""
-        return self.base + self.used
+    def writable(self) -> int:
+        """Host address of the writable mapping."""
+        return ctypes.addressof(ctypes.c_char.from_buffer(self._map))
 
-    def append(self, code: bytes | bytearray) -> int:
-        """Put a piece of code at ``next_address``; its host address."""
-        start = self.used
-        end = start + len(code)
-        self.view[start:end] = code
-        self.used = (end + 15) & ~15
-        return self.base + start
-
-    def patch32(self, address: int, value: int) -> None:
-        """Overwrite four bytes of code."""
+    def write(self, address: int, code: bytes | bytearray) -> None:
+        """Put code at an executable address."""
         at = address - self.base
-        self.view[at : at + 4] = (value & 0xFFFFFFFF).to_bytes(4, "little")
+        self.view[at : at + len(code)] = code
 
     def read(self, address: int, size: int) -> bytes:
         """Bytes of code."""
         at = address - self.base
         return bytes(self.view[at : at + size])
-
-    def flush(self) -> None:
-        """Forget all code above the floor."""
-        self.used = self.floor

@@ -1,133 +1,115 @@
-"""The engine: runs translated code, makes blocks when they are missing, links them."""
+"""The engine: the arena and tables of translated code, and the loop around its execution.
+
+Finding, making, linking and forgetting blocks is native (translate.py, codetable.py,
+lookup*.py); what is here is set-up, what natives ask for, and regions.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import threading
+import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from jitemu.backend_llvm.objects import place
-from jitemu.backend_llvm.regions import Region
-from jitemu.backend_llvm.stencilset import StencilSet
 from jitemu.ir.state import JUMP_CACHE_ENTRIES
 from jitemu.runtime.arena import Arena, libc
-from jitemu.runtime.blocks import Block, BlockTable
+from jitemu.runtime.codetable import (
+    FLAG_NO_CHAIN,
+    FLAG_TRACE,
+    BlockRecord,
+    Control,
+    ExitRecord,
+    Node,
+)
 from jitemu.runtime.guest import Guest
 from jitemu.runtime.lookup import (
+    EXIT_BUSY,
+    EXIT_CONTEXT,
+    EXIT_ENTER,
+    EXIT_FULL,
     EXIT_HOT,
-    EXIT_LINK,
+    EXIT_MADE,
+    EXIT_PAGE,
     EXIT_REQUESTED,
-    EXIT_TRANSLATE,
     REQUEST_ENGINE,
 )
+from jitemu.runtime.records import CodeTables, NativeMemory, Record, place_bytes
 from jitemu.runtime.stateview import StateView
-from jitemu.runtime.tracing import Tracer
-from jitemu.runtime.translator import Translator
 
+if TYPE_CHECKING:
+    from jitemu.backend_llvm.regions import Region
+    from jitemu.runtime.setup import Translation
+    from jitemu.runtime.tracing import Tracer
+
+MAX_INSTRUCTIONS = 48
 HEAT_BITS = 12
+PAGE = 4096
 
 
 class CodeSpace:
     """Translated code and its tables: shared by the processors of one address space."""
 
-    def __init__(self, guest: Guest, stencils: StencilSet) -> None:
+    def __init__(self, guest: Guest, translation: Translation) -> None:
         self.guest = guest
+        self.translation = translation
         self.lock = threading.RLock()
         self.arena = Arena()
-        self.stencils = stencils
-        self.translator = Translator(guest, stencils, self.arena)
-        self.table = BlockTable()
-        self.blocks: dict[tuple[int, int], Block] = {}
-        """(tag, physical pc) -> block."""
-        self.sites: dict[int, Block] = {}
-        """Link site -> the block it is in."""
-        self.heat = (ctypes.c_uint64 * (2 << HEAT_BITS))()
+        self.tables = CodeTables()
+        self.heat = NativeMemory(16 << HEAT_BITS)
         self.processors: list[Processor] = []
         self.flushes = 0
         self.tracer: Tracer | None = None
-        self.chain = True
-        """Blocks may go straight to each other; otherwise the engine sees every entry."""
+        self._contexts: dict[int, NativeMemory] = {}
+        self._kept: list[NativeMemory] = []
         self._place_library()
+        self._place_tables()
 
     def _place_library(self) -> None:
-        library = self.stencils.library
-        base = self.arena.next_address
-        self.arena.append(place(library, base, {}))
-        self.arena.floor = self.arena.used
+        library = self.translation.library
+        base = self.arena.base
+        self.arena.write(base, place(library, base, {}))
         self.symbols = {name: base + offset for name, offset in library.symbols.items()}
+        self.floor = base + (len(library.code) + 63 & ~63)
+        tables = self.tables
+        tables.set(Control.NEXT, self.floor)
+        tables.set(Control.END, base + self.arena.size)
+        tables.set(Control.DELTA, self.arena.writable - base & (1 << 64) - 1)
 
-    def insert(self, block: Block) -> None:
-        """Make a new block known."""
-        self.blocks[block.tag, block.physical] = block
-        if not self.chain:
-            return
-        self.table.insert(block.tag, block.physical, block.entry)
-        self.add_sites(block)
+    def _place_tables(self) -> None:
+        tables, target = self.tables, self.guest.target
+        made = {name: place_bytes(data) for name, data in self.translation.tables.items()}
+        self._kept.extend(made.values())
+        tables.set(Control.TREE, made["tree"].address)
+        tables.set(Control.SHORT, made["short"].address)
+        tables.set(Control.INSNS, made["insns"].address)
+        tables.set(Control.CHOICES, made["choices"].address)
+        tables.set(Control.STENCILS, made["stencils"].address)
+        tables.set(Control.PLACES, made["places"].address + 8)
+        base = made["stencils"].address
+        specials = self._kept[list(made).index("specials")]
+        for index in range(len(self.translation.tables["specials"]) // 8):
+            specials.words[index] += base
+        tables.set(Control.SPECIALS, specials.address)
+        tables.set(Control.RADIX, len(target.pinned) + 2)
+        kind = target.classes[target.pinned_class]
+        tables.set(Control.SCRATCH, target.layout.of(kind.name, kind.count))
+        tables.set(Control.LIMIT, MAX_INSTRUCTIONS)
 
-    def link(self, site: int, block: Block) -> None:
-        """Let a direct exit jump straight to a block."""
-        if site in self.sites and self.chain:
-            self.arena.patch32(site, block.entry - site - 4)
-            block.incoming.add(site)
+    def make_context(self, ctx: int) -> None:
+        """Make a translation context's table known to native code."""
+        if ctx not in self._contexts:
+            words = self.guest.context(ctx)
+            data = b"".join(words[n].to_bytes(8, "little") for n in ("tlb", "mode", "fetch"))
+            self._contexts[ctx] = place_bytes(data + self.translation.instead(self.guest, ctx))
+        self.tables.contexts.words[ctx] = self._contexts[ctx].address
 
-    def install(self, region: Region, head: Block) -> None:
-        """Put a compiled region into the arena and let it take over its head's entry."""
-        base = self.arena.next_address
-        made = Block(head.pc, head.tag, head.physical, 0, base)
-        made.covered = region.covered
-        size = (len(region.blob.code) + 15) & ~15
-        stubs = bytearray()
-        symbols: dict[str, int] = {}
-        for number, target in enumerate(region.exits):
-            address = base + size + len(stubs)
-            symbols[f"exit.{number}"] = address
-            name = self.translator.stub_name(target, head.pc)
-            for offset, _, symbol, _ in region.blob.relocations:
-                if symbol == f"exit.{number}":
-                    made.exits[base + offset] = (target, address)
-                    holes = {"site": base + offset, "reason": EXIT_LINK}
-                    stubs += self.translator.stub(name, holes, target, address)
-                    break
-            if name != "link":
-                made.exits = {s: e for s, e in made.exits.items() if e[1] != address}
-        if not self.arena.room(size + len(stubs)):
-            return
-        code = place(region.blob, base, symbols)
-        self.arena.append(code.ljust(size, b"\xcc") + stubs)
-        made.head, head.region = head, made
-        self.add_sites(made)
-        self.redirect(head, base)
-
-    def add_sites(self, block: Block) -> None:
-        """Make the direct exits of new code known."""
-        for site in block.exits:
-            self.sites[site] = block
-
-    def redirect(self, block: Block, entry: int) -> None:
-        """Let everyone who enters a block go to other code (a region) instead."""
-        block.entry = entry
-        self.table.change(block.tag, block.physical, entry)
-        for site in block.incoming:
-            self.arena.patch32(site, entry - site - 4)
-        self.forget_jumps()
-
-    def remove(self, block: Block) -> None:
-        """Forget a block or a region whose guest code changed."""
-        if block.head is not None:
-            block.head.region = None
-            self.redirect(block.head, block.head.code)
-        else:
-            self.blocks.pop((block.tag, block.physical), None)
-            self.table.change(block.tag, block.physical, None)
-            if block.region is not None:
-                self.remove(block.region)
-        for site in block.incoming:
-            owner = self.sites.get(site)
-            if owner is not None:
-                self.arena.patch32(site, owner.exits[site][1] - site - 4)
-        for site in block.exits:
-            self.sites.pop(site, None)
-        self.forget_jumps()
+    def trace(self, tracer: Tracer | None, each_entry: bool) -> None:
+        """See every block made (and every entry)."""
+        self.tracer = tracer
+        flags = (FLAG_TRACE if tracer else 0) | (FLAG_NO_CHAIN if each_entry else 0)
+        self.tables.set(Control.FLAGS, self.tables.get(Control.FLAGS) | flags)
 
     def forget_jumps(self) -> None:
         """Empty every processor's jump cache."""
@@ -135,47 +117,125 @@ class CodeSpace:
             processor.forget_jumps()
 
     def flush(self) -> None:
-        """Forget all blocks (the arena is full).  No processor may be in native code."""
+        """Forget all blocks (no room).  No processor may be in native code."""
         self.flushes += 1
-        self.arena.flush()
-        self.table.clear()
-        self.blocks.clear()
-        self.sites.clear()
+        self.tables.clear()
+        self.tables.set(Control.NEXT, self.floor)
         self.forget_jumps()
+
+    def find(self, pc: int, processor: Processor) -> Record | None:
+        """The block at a pc, as the processor would find it."""
+        for record in self.tables.live():
+            if record.pc == pc and record.tag == processor.tag_of(pc):
+                return record
+        return None
+
+    # Regions
+
+    def install(self, region: Region, head: Record, processor: Processor) -> None:
+        """Put a compiled region into the arena and let it take over its head's entry."""
+        tables = self.tables
+        base = (tables.get(Control.NEXT) + 63) & ~63
+        size = (len(region.blob.code) + 15) & ~15
+        sites = {s: o for o, _, s, _ in region.blob.relocations if s.startswith("exit.")}
+        count = len(region.exits)
+        stubs = bytearray()
+        symbols: dict[str, int] = {}
+        made = tables.new_record(head.pc, head.tag, head.physical, base, count)
+        linked = 0
+        for number, target in enumerate(region.exits):
+            name = f"exit.{number}"
+            address = symbols[name] = base + size + len(stubs)
+            record = made.word(BlockRecord.EXITS) + linked * ExitRecord.LENGTH
+            far = processor.paged and (target ^ head.pc) >> 12
+            stub = self.translation.stub(
+                "far" if far else "link", {"target": target, "site": record}, address
+            )
+            stubs += stub.ljust((len(stub) + 7) & ~7, b"\xcc")
+            if not far and name in sites:
+                exit_record = tables.record(record)
+                exit_record.set(ExitRecord.SITE, base + sites[name])
+                exit_record.set(ExitRecord.TARGET, target)
+                exit_record.set(ExitRecord.STUB, address)
+                exit_record.set(ExitRecord.LINKED, 0)
+                linked += 1
+        made.set(BlockRecord.EXIT_COUNT, linked)
+        total = size + len(stubs)
+        if base + total > tables.get(Control.END):
+            return
+        self.arena.write(base, place(region.blob, base, symbols).ljust(size, b"\xcc") + stubs)
+        tables.set(Control.NEXT, base + total + 15 & ~15)
+        made.set(BlockRecord.HOST_SIZE, total)
+        made.set(BlockRecord.REGION, head.address)
+        head.set(BlockRecord.REGION, made.address)
+        self.note_region(made, region.covered, processor)
+        processor.native("redirect", head.address, base)
+        self.forget_jumps()
+
+    def note_region(
+        self, made: Record, covered: list[tuple[int, int]], processor: Processor
+    ) -> None:
+        """Register a region with the pages it was made from."""
+        pages: dict[int, tuple[int, int]] = {}
+        for pc, size in covered:
+            physical = made.physical & -PAGE | pc % PAGE if processor.paged else pc
+            for address in (physical, physical + size - 1):
+                low, high = pages.get(address // PAGE, (PAGE, 0))
+                at = address % PAGE
+                pages[address // PAGE] = (min(low, at), max(high, at + 1))
+        for number, (low, high) in pages.items():
+            processor.note_page(number, made.address, low, high)
 
 
 class Processor:
     """One guest processor: its state, and the loop around its translated code."""
 
+    paged = False
+    """System mode."""
+
     def __init__(self, space: CodeSpace) -> None:
         self.space = space
         self.state = StateView(space.guest.target.layout)
-        words, at = self.state.words, self.state.at
+        state, at = self.state, self.state.at
         self._pc = at["pc"]
-        self._site = at["link_site"]
         self._request = at["exit_request"]
         symbols = space.symbols
-        for name in ("dispatch", "look", "exit"):
-            self.state[name] = symbols[name]
-        for name, index in space.guest.target.functions.items():
-            words[at["functions"] + index] = symbols[name]
-        self.state["guest_mxcsr"] = 0x1F80
-        self.state["host_clock"] = ctypes.cast(libc.clock_gettime, ctypes.c_void_p).value or 0
-        self.state["blocks"] = space.table.address
-        self.state["blocks_mask"] = space.table.mask
-        self.state["heat"] = ctypes.addressof(space.heat)
-        self.state["heat_mask"] = (1 << HEAT_BITS) - 1
+        for name in ("dispatch", "look", "link", "crossed", "exit"):
+            state[name] = symbols[name]
+        for name, index in space.translation.functions.items():
+            state.words[at["functions"] + index] = symbols["native." + name]
+        state["guest_mxcsr"] = 0x1F80
+        state["host_clock"] = ctypes.cast(libc.clock_gettime, ctypes.c_void_p).value or 0
+        state["code"] = space.tables.control.address
+        state["paged"] = int(self.paged)
+        state["heat"] = space.heat.address
+        state["heat_mask"] = (1 << HEAT_BITS) - 1
         self.forget_jumps()
-        enter = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_void_p)
-        self._enter = enter(symbols["enter"])
+        call = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_void_p)
+        self._enter = call(symbols["enter"])
         self._dispatch = symbols["dispatch"]
+        self._natives: dict[str, Callable[..., int]] = {}
         self.hot: Callable[[Processor], None] = lambda processor: None
         """Called when the block at pc has become hot."""
         self.requested: Callable[[Processor], None] = lambda processor: None
         """Called when the engine itself has asked to look around."""
         self.running = False
+        self.inside = False
+        """In native code, or about to be."""
+        self.outside = threading.Event()
+        """Set while the processor may enter native code."""
+        self.outside.set()
         self.kicked = False
         space.processors.append(self)
+
+    def native(self, name: str, *words: int) -> int:
+        """Call a native function (from the thread that runs this processor)."""
+        call = self._natives.get(name)
+        if call is None:
+            kinds = [ctypes.c_void_p] + [ctypes.c_uint64] * len(words)
+            call = ctypes.CFUNCTYPE(ctypes.c_uint64, *kinds)(self.space.symbols["native." + name])
+            self._natives[name] = call
+        return call(self.state.address, *words)
 
     def forget_jumps(self) -> None:
         """Empty the jump cache."""
@@ -196,6 +256,10 @@ class Processor:
         self.kicked = True
         self.request(REQUEST_ENGINE)
 
+    def kick_inside(self) -> None:
+        """Have ``requested`` called soon, from any thread."""
+        self.request(REQUEST_ENGINE)
+
     def request(self, what: int) -> None:
         """Ask native code to look around, from any thread."""
         self.state.words[self._request] |= what
@@ -208,73 +272,87 @@ class Processor:
         finally:
             self.running = False
 
+    def pause(self) -> None:
+        """From another thread: see to it that this processor is out of native code."""
+        self.outside.clear()
+        self.request(REQUEST_ENGINE)
+        while self.inside:
+            time.sleep(0.0001)
+
+    def resume(self) -> None:
+        """After pause."""
+        self.outside.set()
+
     def _run(self) -> int:
         enter, address = self._enter, self.state.address
-        words, pc, site = self.state.words, self._pc, self._site
         code = self._dispatch
         while True:
+            self.inside = True
+            if not self.outside.is_set():
+                self.inside = False
+                self.outside.wait()
+                continue
             reason = enter(address, code)
-            if reason == EXIT_LINK:
-                code = self._enter_at(self._follow(words[site], words[pc]))
-            elif reason == EXIT_TRANSLATE:
-                code = self._enter_at(self.block_at(words[pc]))
+            self.inside = False
+            code = self._dispatch
+            if reason == EXIT_PAGE:
+                self.add_page(self.state["wanted_page"])
+            elif reason == EXIT_ENTER:
+                code = self._entering()
             elif reason == EXIT_HOT:
                 self.hot(self)
-                code = self._dispatch
             elif reason == EXIT_REQUESTED and not self.kicked:
                 self.requested(self)
-                code = self._dispatch
+            elif reason in (EXIT_MADE, EXIT_FULL, EXIT_BUSY, EXIT_CONTEXT):
+                self._serve(reason)
             else:
                 self.kicked = False
                 return reason
 
-    def _enter_at(self, block: Block) -> int:
-        tracer = self.space.tracer
-        if tracer is not None and tracer.each_entry:
-            tracer.entering(block, self.state)
-        return block.entry
-
-    def _follow(self, site: int, pc: int) -> Block:
-        with self.space.lock:
-            flushes = self.space.flushes
-            block = self.block_at(pc)
-            if flushes == self.space.flushes:
-                self.space.link(site, block)
-            return block
-
-    def key_of(self, pc: int) -> tuple[int, int]:
-        """(tag, physical address) that a block at this pc has."""
-        raise NotImplementedError
-
-    def block_at(self, pc: int) -> Block:
-        """The block at a pc, translated if it is not there yet."""
+    def _serve(self, reason: int) -> None:
         space = self.space
-        with space.lock:
-            key = self.key_of(pc)
-            block = space.blocks.get(key)
-            if block is not None:
-                return block
-            ctx = self.state["ctx"]
-            code = self.fetch_code(pc, key[1])
-            block = space.translator.translate(pc, key[0], key[1], ctx, code)
-            if block is None or space.table.full:
-                space.flush()
-                block = space.translator.translate(pc, key[0], key[1], ctx, code)
-                assert block is not None, "a block larger than the arena"
-            space.insert(block)
-            if space.tracer is not None:
-                self._trace(space.tracer, block, code, ctx)
-            return block
+        if reason == EXIT_CONTEXT:
+            space.make_context(self.state["ctx"])
+        elif reason == EXIT_MADE:
+            self._trace()
+        elif reason == EXIT_BUSY:
+            time.sleep(0.0001)
+        else:
+            self.make_room()
 
-    def _trace(self, tracer: Tracer, block: Block, code: bytes, ctx: int) -> None:
-        arena = self.space.arena
-        host = arena.read(block.code, arena.next_address - block.code)
-        starts = self.space.translator.positions(block.pc, ctx, code)
-        tracer.translated(block, code[: block.size], host, starts, ctx)
+    def make_room(self) -> None:
+        """There is no room for another block."""
+        with self.space.lock:
+            self.space.flush()
 
-    def fetch_code(self, pc: int, physical: int) -> bytes:
-        """Guest code from a pc to the end of its page (two bytes more if one crosses)."""
+    def _entering(self) -> int:
+        record = self.space.tables.record(self.state["made"])
+        if self.space.tracer is not None:
+            self.space.tracer.entering(record, self.state)
+        return record.entry
+
+    def _trace(self) -> None:
+        record = self.space.tables.record(self.state["made"])
+        host = self.space.arena.read(record.code, record.host_size)
+        tracer = self.space.tracer
+        if tracer is not None:
+            tracer.translated(record, self.guest_bytes(record), host, self.state["ctx"])
+
+    def add_page(self, number: int) -> None:
+        """Make a page of guest code known to native code."""
         raise NotImplementedError
 
+    def guest_bytes(self, record: Record) -> bytes:
+        """The guest code that a block was made from."""
+        raise NotImplementedError
 
-__all__ = ["EXIT_REQUESTED", "CodeSpace", "Processor"]
+    def tag_of(self, pc: int) -> int:
+        """The tag that a block at this pc has."""
+        raise NotImplementedError
+
+    def note_page(self, number: int, record: int, low: int, high: int) -> None:
+        """Bytes [low, high) of a page of code made a region."""
+        self.native("page_note", number, record, low, high)
+
+
+

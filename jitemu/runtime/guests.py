@@ -2,103 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import ModuleType
+import functools
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
-from jitemu.backend_llvm.stencils import Key, Target, parse_key
-from jitemu.frontends.riscv.cpu import CpuModel
+from jitemu.backend_llvm.stencils import Target
+from jitemu.frontends.riscv import privileged, state
 from jitemu.ir.state import TLB_ENTRIES, layout_of
 from jitemu.runtime.guest import Guest
 
+if TYPE_CHECKING:
+    from jitemu.backend_llvm.stencils import Key
+    from jitemu.frontends.riscv.cpu import CpuModel
+    from jitemu.isa import Decoder, Isa
 
-def _profile() -> list[Key]:
-    from importlib.resources import files
-
-    text = files("jitemu.frontends.riscv").joinpath("stencil_profile.txt").read_text()
-    return [parse_key(line) for line in text.split()]
-
-
-def _no_holes(ctx: int) -> Mapping[str, int]:
-    return {}
-
-
-def riscv64_user(cpu: CpuModel) -> Guest:
-    """RISC-V 64 in Linux user mode."""
-    from jitemu.frontends.riscv import (
-        actions,  # noqa: F401  (importing defines)
-        state,
-        zicsr,  # noqa: F401
-    )
-    from jitemu.frontends.riscv.extensions import decoder_for
-    from jitemu.runtime import lookup_user  # noqa: F401  (defines native functions)
-
-    return Guest(
-        name="riscv64-user",
-        isa=state.isa,
-        decoder=decoder_for(cpu),
-        target=_target("user", state, state.RiscvState),
-        roots=("user_find_block", "user_look_around"),
-        common_keys=_profile,
-        context_holes=_no_holes,
-        instead=lambda extension, ctx: None,
-        register_names=_names(state),
-        illegal="illegal",
-    )
-
-
-def _names(state: ModuleType) -> dict[str, list[str]]:
-    return {
-        "x": [f"x{i}/{name}" for i, name in enumerate(state.X_NAMES)],
-        "f": [f"f{i}/{name}" for i, name in enumerate(state.F_NAMES)],
-    }
-
-
-def riscv64_system(cpu: CpuModel) -> Guest:
-    """A whole RISC-V 64 machine's hart."""
-    from jitemu.frontends.riscv import (
-        actions,  # noqa: F401
-        fetch,  # noqa: F401
-        memory,  # noqa: F401
-        privileged,
-        start,  # noqa: F401
-        state,
-        system_insns,  # noqa: F401
-        zicsr,  # noqa: F401
-    )
-    from jitemu.frontends.riscv.extensions import decoder_for
-    from jitemu.runtime import lookup_system  # noqa: F401
-
-    target = _target("system", state, privileged.HartState)
-    tlb = target.layout.of("tlb")
-
-    def holes(ctx: int) -> Mapping[str, int]:
-        mode = privileged.tlb_mode_of(ctx)
-        return {"mode": mode, "tlb": tlb + mode * TLB_ENTRIES * 32}
-
-    def instead(extension: str, ctx: int) -> str | None:
-        if extension not in ("f", "d"):
-            return None
-        return ("illegal", "float_dirty", None, None)[privileged.float_state_of(ctx)]
-
-    return Guest(
-        name="riscv64-system",
-        isa=state.isa,
-        decoder=decoder_for(cpu),
-        target=target,
-        roots=SYSTEM_ROOTS,
-        common_keys=_profile,
-        context_holes=holes,
-        instead=instead,
-        register_names=_names(state),
-        illegal="illegal",
-    )
-
-
+USER_ROOTS = (
+    "user_find_block",
+    "user_look_around",
+    "user_link_block",
+    "user_crossed",
+    "page_add",
+    "forget_range",
+    "redirect",
+    "lock_code",
+    "measure",
+    "page_note",
+)
 SYSTEM_ROOTS = (
     "system_find_block",
     "system_look_around",
-    "fetch_translate",
-    "protect_code_page",
+    "system_link_block",
+    "system_crossed",
+    "page_add",
+    "code_written",
+    "redirect",
+    "mark_code",
+    "page_note",
     "reset_hart",
     "start_supervisor",
     "interrupt_waiting",
@@ -107,9 +46,100 @@ SYSTEM_ROOTS = (
 )
 
 
-def _target(mode: str, state: ModuleType, words: type) -> Target:
+def _profile() -> list[Key]:
+    from importlib.resources import files
+
+    from jitemu.backend_llvm.stencils import parse_key
+
+    text = files("jitemu.frontends.riscv").joinpath("stencil_profile.txt").read_text()
+    return [parse_key(line) for line in text.split()]
+
+
+def _definitions(cpu: CpuModel, mode: str) -> Callable[[], tuple[Isa, Decoder]]:
+    @functools.cache
+    def load() -> tuple[Isa, Decoder]:
+        from jitemu.frontends.riscv import actions  # noqa: F401  (importing defines)
+        from jitemu.frontends.riscv.extensions import decoder_for
+
+        if mode == "system":
+            from jitemu.frontends.riscv import fetch, memory, start  # noqa: F401
+            from jitemu.runtime import lookup_system  # noqa: F401
+        else:
+            from jitemu.runtime import lookup_user  # noqa: F401
+        return state.isa, decoder_for(cpu)
+
+    return load
+
+
+def _target(mode: str, words: type) -> Target:
     layout = layout_of(words)
     return Target(mode, layout, state.CLASSES, "x", state.PINNED, {}, state.S)
+
+
+def _names() -> dict[str, list[str]]:
+    return {
+        "x": [f"x{i}/{name}" for i, name in enumerate(state.X_NAMES)],
+        "f": [f"f{i}/{name}" for i, name in enumerate(state.F_NAMES)],
+    }
+
+
+def _variant(cpu: CpuModel) -> str:
+    import hashlib
+
+    names = ",".join(sorted(cpu.extensions))
+    return hashlib.blake2b(names.encode(), digest_size=4).hexdigest()
+
+
+def _no_context(ctx: int) -> Mapping[str, int]:
+    return {"tlb": 0, "mode": 0, "fetch": 0}
+
+
+def riscv64_user(cpu: CpuModel) -> Guest:
+    """RISC-V 64 in Linux user mode."""
+    return Guest(
+        name="riscv64-user",
+        variant=_variant(cpu),
+        target=_target("user", state.RiscvState),
+        definitions=_definitions(cpu, "user"),
+        roots=USER_ROOTS,
+        common_keys=_profile,
+        context=_no_context,
+        instead=lambda extension, ctx: None,
+        register_names=_names(),
+        illegal="illegal",
+    )
+
+
+def riscv64_system(cpu: CpuModel) -> Guest:
+    """A whole RISC-V 64 machine's hart."""
+    target = _target("system", privileged.HartState)
+    tlb = target.layout.of("tlb")
+
+    def context(ctx: int) -> Mapping[str, int]:
+        mode = privileged.tlb_mode_of(ctx)
+        fetch = privileged.privilege_of(ctx)
+        if fetch == privileged.PRIV_M:
+            fetch = privileged.MODE_M
+        size = TLB_ENTRIES * 4
+        return {"mode": mode, "tlb": tlb + mode * size * 8, "fetch": fetch * size}
+
+    def instead(extension: str, ctx: int) -> str | None:
+        if extension not in ("f", "d"):
+            return None
+        return ("illegal", "float_dirty", None, None)[privileged.float_state_of(ctx)]
+
+    return Guest(
+        name="riscv64-system",
+        variant=_variant(cpu),
+        target=target,
+        definitions=_definitions(cpu, "system"),
+        roots=SYSTEM_ROOTS,
+        common_keys=_profile,
+        context=context,
+        instead=instead,
+        register_names=_names(),
+        illegal="illegal",
+    )
 
 
 def guest_named(name: str, cpu: CpuModel) -> Guest:

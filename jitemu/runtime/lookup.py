@@ -1,22 +1,40 @@
-"""Native functions that find translated code for a guest address."""
+"""Native functions around translated code that both modes have: entering, heat, exits."""
 
 from __future__ import annotations
 
-from jitemu.ir.native import addressof, load64, native, store64
+from jitemu.ir.native import addressof, exchange, load64, native, store64
 from jitemu.ir.state import RuntimeState
+from jitemu.runtime.codetable import (
+    FLAG_NO_CHAIN,
+    HASH,
+    BlockRecord,
+    Control,
+    jump_slot,
+    link,
+    table_find,
+)
 
 EXIT_SYSCALL, EXIT_BREAKPOINT, EXIT_ILLEGAL, EXIT_FENCE_I = 1, 2, 3, 4
 """User mode, from instructions' bodies: the pc is at the instruction (at the next for the
 fence)."""
-EXIT_TRANSLATE = 64
-"""No block for this pc yet."""
+EXIT_FAULT = 68
+"""Translated code faulted (user mode; backend_llvm.natives puts it in the handler)."""
 EXIT_HOT = 65
 """The block at this pc has been seen often."""
 EXIT_REQUESTED = 66
 """Someone asked the engine to look up."""
-
-EXIT_LINK = 67
-"""A direct exit (``link_site``) wants to jump straight to the block at this pc."""
+EXIT_MADE = 67
+"""A block was made (``made``), and the engine wants to know."""
+EXIT_ENTER = 69
+"""A block (``made``) is about to be entered, and the engine wants to know."""
+EXIT_PAGE = 70
+"""The page ``wanted_page`` of guest code is not known."""
+EXIT_FULL = 71
+"""No room for another block."""
+EXIT_BUSY = 72
+"""Another thread is changing the code."""
+EXIT_CONTEXT = 73
+"""The translation context has no table yet."""
 
 REQUEST_ENGINE = 1
 """exit_request: leave native code."""
@@ -25,34 +43,47 @@ REQUEST_SAMPLE = 2
 REQUEST_INTERRUPT = 4
 """exit_request: an interrupt may be pending (system mode)."""
 
-TABLE_WORDS = 4
-"""A block table entry: tag, physical pc, host address, 0.  Tag all ones: empty."""
-EMPTY = 0xFFFF_FFFF_FFFF_FFFF
-DELETED = 0xFFFF_FFFF_FFFF_FFFE
-HASH = 0x9E37_79B9_7F4A_7C15
+
+@native
+def leave(s: RuntimeState, reason: int) -> int:
+    """To the engine."""
+    s.exit_reason = reason
+    return s.exit
 
 
 @native
-def table_find(s: RuntimeState, tag: int, physical: int) -> int:
-    """Host address of the block with this tag and physical address, or 0."""
-    slot = (tag ^ physical << 7) * HASH >> 32
-    while 1:
-        entry = s.blocks + (slot & s.blocks_mask) * 32
-        found = load64(entry)
-        if found == tag and load64(entry + 8) == physical:
-            return load64(entry + 16)
-        if found == EMPTY:
-            return 0
-        slot += 1
+def lock_code(s: RuntimeState) -> int:
+    """Begin to change the code's records: 1, or 0 if another thread does."""
+    return exchange(s.code + Control.LOCK, 1) == 0
 
 
 @native
-def remember(s: RuntimeState, slot: int, tag: int, code: int) -> int:
-    """Put a block into the jump cache; its host address."""
-    entry = addressof(s.jump_cache) + slot * 16
-    store64(entry, tag)
-    store64(entry + 8, code)
+def unlock_code(s: RuntimeState) -> None:
+    """Done."""
+    store64(s.code + Control.LOCK, 0)
+
+
+@native
+def enter(s: RuntimeState, record: int) -> int:
+    """Go on in a block: remember it in the jump cache; its host address."""
+    code = load64(record + BlockRecord.ENTRY)
+    if load64(s.code + Control.FLAGS) & FLAG_NO_CHAIN:
+        s.made = record
+        return leave(s, EXIT_ENTER)
+    slot = jump_slot(s, s.pc) * 2
+    s.jump_cache[slot] = load64(record + BlockRecord.TAG)
+    s.jump_cache[slot + 1] = code
     return code
+
+
+@native
+def link_to(s: RuntimeState, exit_record: int, tag: int, physical: int) -> None:
+    """Link an exit to the block that was found for it."""
+    if load64(s.code + Control.FLAGS) & FLAG_NO_CHAIN == 0 and lock_code(s):
+        record = table_find(s, tag, physical)
+        if record:
+            link(s, exit_record, record)
+        unlock_code(s)
 
 
 @native
@@ -67,3 +98,9 @@ def heat_up(s: RuntimeState, tag: int) -> int:
     count = load64(entry + 8) + 1
     store64(entry + 8, count)
     return count == s.hot_threshold
+
+
+@native
+def take_request(s: RuntimeState) -> int:
+    """The bits of exit_request, which is 0 afterwards."""
+    return exchange(addressof(s.exit_request), 0)

@@ -1,19 +1,29 @@
-"""Finding blocks in user mode: guest addresses are the keys."""
+"""Finding and making blocks in user mode: guest addresses are the keys."""
 
 from __future__ import annotations
 
-from jitemu.ir.native import native
-from jitemu.ir.state import JUMP_CACHE_ENTRIES, RuntimeState
+from jitemu.ir.native import load16, load64, native
+from jitemu.ir.state import RuntimeState
+from jitemu.runtime.codetable import FLAG_TRACE, Control, jump_slot, table_find
 from jitemu.runtime.lookup import (
+    EXIT_BUSY,
+    EXIT_FULL,
     EXIT_HOT,
     EXIT_ILLEGAL,
+    EXIT_MADE,
+    EXIT_PAGE,
     EXIT_REQUESTED,
-    EXIT_TRANSLATE,
     REQUEST_ENGINE,
+    REQUEST_SAMPLE,
+    enter,
     heat_up,
-    remember,
-    table_find,
+    leave,
+    link_to,
+    lock_code,
+    take_request,
+    unlock_code,
 )
+from jitemu.runtime.translate import PAGE, host_page, room, translate
 
 
 @native
@@ -21,28 +31,71 @@ def user_find_block(s: RuntimeState) -> int:
     """Host address to go on at for the state's pc (or of the exit)."""
     if s.trapped:
         s.trapped = 0
-        s.exit_reason = EXIT_ILLEGAL
-        return s.exit
+        return leave(s, EXIT_ILLEGAL)
     pc = s.pc
-    slot = (pc >> 1) & (JUMP_CACHE_ENTRIES - 1)
-    if s.jump_cache[slot * 2] == pc:
-        return s.jump_cache[slot * 2 + 1]
-    code = table_find(s, pc, pc)
-    if code:
-        return remember(s, slot, pc, code)
-    s.exit_reason = EXIT_TRANSLATE
-    return s.exit
+    slot = jump_slot(s, pc) * 2
+    if s.jump_cache[slot] == pc:
+        return s.jump_cache[slot + 1]
+    if lock_code(s) == 0:
+        return leave(s, EXIT_BUSY)
+    record = table_find(s, pc, pc)
+    if record == 0:
+        record = user_make(s, pc)
+        if record == 0 or load64(s.code + Control.FLAGS) & FLAG_TRACE:
+            unlock_code(s)
+            return s.exit
+    unlock_code(s)
+    return enter(s, record)
+
+
+@native
+def user_make(s: RuntimeState, pc: int) -> int:
+    """Make a block; its record, or 0 with an exit reason."""
+    number = pc >> 12
+    host = host_page(s, number)
+    if host == 0:
+        s.wanted_page = number
+        s.exit_reason = EXIT_PAGE
+        return 0
+    second = 0
+    if pc & PAGE - 1 == PAGE - 2 and load16(host + PAGE - 2) & 3 == 3:
+        second = host_page(s, number + 1)
+        if second == 0:
+            s.wanted_page = number + 1
+            s.exit_reason = EXIT_PAGE
+            return 0
+    if room(s) == 0:
+        s.exit_reason = EXIT_FULL
+        return 0
+    s.made = translate(s, pc, pc, pc, host, second, pc + 2)
+    s.exit_reason = EXIT_MADE
+    return s.made
+
+
+@native
+def user_link_block(s: RuntimeState) -> int:
+    """As user_find_block, for a direct exit that can be linked."""
+    exit_record = s.link_site
+    pc = s.pc
+    generation = load64(s.code + Control.GENERATION)
+    code = user_find_block(s)
+    if code != s.exit and generation == load64(s.code + Control.GENERATION):
+        link_to(s, exit_record, pc, pc)
+    return code
 
 
 @native
 def user_look_around(s: RuntimeState) -> int:
     """An exit was requested: by the sampler, which counts heat, or for the engine."""
-    request = s.exit_request
-    s.exit_request = 0
+    request = take_request(s)
     if request & REQUEST_ENGINE:
-        s.exit_reason = EXIT_REQUESTED
-        return s.exit
-    if heat_up(s, s.pc):
-        s.exit_reason = EXIT_HOT
-        return s.exit
+        return leave(s, EXIT_REQUESTED)
+    if request & REQUEST_SAMPLE and heat_up(s, s.pc):
+        return leave(s, EXIT_HOT)
+    return user_find_block(s)
+
+
+@native
+def user_crossed(s: RuntimeState) -> int:
+    """Blocks of user mode have no guards."""
     return user_find_block(s)

@@ -1,23 +1,75 @@
-"""Making a guest ready to run: its stencil set from the cache, or built at first use."""
+"""Making a guest ready to run: its translation from the cache, or built at first use."""
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Mapping
+from typing import Any
+
 from jitemu.backend_llvm import cache
-from jitemu.backend_llvm.stencilset import StencilSet, general_keys
+from jitemu.backend_llvm.objects import Blob, patch
 from jitemu.runtime.guest import Guest
 
 
-def stencils_for(guest: Guest, use_cache: bool = True) -> StencilSet:
-    """The guest's stencils and native library."""
-    stencils = StencilSet(guest.target, guest.isa, guest.roots)
-    path = cache.folder() / "stencils" / f"{guest.name}-{cache.fingerprint()}"
-    if use_cache and stencils.load(path):
-        return stencils
-    keys = [*general_keys(guest.target, guest.isa), *guest.common_keys()]
-    from jitemu.runtime.progress import building
+class Translation:
+    """All that running a guest needs from the code generator."""
 
+    def __init__(self, saved: Mapping[str, Any]) -> None:
+        self.tables: dict[str, bytes] = saved["tables"]
+        self.library = Blob(*saved["library"])
+        self.functions: dict[str, int] = saved["functions"]
+        self.names: list[tuple[str, str]] = saved["names"]
+        """Name and extension of each definition, by index."""
+        self._stubs: dict[str, tuple[bytes, list[tuple[int, str, str, int]]]] = saved["stubs"]
+
+    def instead(self, guest: Guest, ctx: int) -> bytes:
+        """For each definition the index of the one that takes its place in a context."""
+        index = {name: i for i, (name, _) in enumerate(self.names)}
+        chosen: list[int] = []
+        for name, extension in self.names:
+            other = guest.instead(extension, ctx)
+            chosen.append(index[other or name])
+        return struct.pack(f"<{len(chosen)}I", *chosen)
+
+    def stub(self, name: str, holes: Mapping[str, int], address: int) -> bytes:
+        """A stub of a region's exit, for this host address."""
+        code, relocations = self._stubs[name]
+        data = bytearray(code)
+        for offset, kind, symbol, addend in relocations:
+            patch(data, offset, kind, holes[symbol] + addend, address + offset)
+        return bytes(data)
+
+
+def translation_for(guest: Guest, use_cache: bool = True) -> Translation:
+    """The guest's translation."""
+    name = f"{guest.name}-{guest.variant}-{cache.fingerprint()}"
+    path = cache.folder() / "stencils" / name
+    saved = cache.load(path) if use_cache else None
+    if saved is None:
+        saved = _build(guest)
+        if use_cache:
+            cache.save(path, saved)
+    guest.target.functions.update(saved["functions"])
+    return Translation(saved)
+
+
+def _build(guest: Guest) -> dict[str, Any]:
+    from jitemu.backend_llvm.stencilset import StencilSet, general_keys
+    from jitemu.runtime.progress import building
+    from jitemu.runtime.tables import build_tables
+
+    stencils = StencilSet(guest.target, guest.isa, guest.roots)
+    keys = [*general_keys(guest.target, guest.isa), *guest.common_keys()]
     with building("Building stencils for this processor (first use)") as progress:
         stencils.build(keys, progress)
-    if use_cache:
-        stencils.save(path)
-    return stencils
+    blob = stencils.library
+    return {
+        "tables": build_tables(stencils, guest.decoder, guest.illegal),
+        "library": (blob.code, blob.symbols, blob.relocations),
+        "functions": dict(guest.target.functions),
+        "names": [(i.name, i.when) for i in guest.isa.instructions.values()],
+        "stubs": {n: (stencils.stencils[n][0], list(stencils.stencils[n][1])) for n in STUBS},
+    }
+
+
+STUBS = ("link", "far")

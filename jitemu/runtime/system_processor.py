@@ -6,99 +6,53 @@ import ctypes
 import threading
 from collections.abc import Callable
 
-from jitemu.backend_llvm.stencilset import StencilSet
 from jitemu.memory.physical import BusError, PhysicalSpace
-from jitemu.runtime.blocks import Block
+from jitemu.runtime.codetable import BlockRecord
 from jitemu.runtime.engine import CodeSpace, Processor
 from jitemu.runtime.guest import Guest
 from jitemu.runtime.lookup import REQUEST_INTERRUPT
+from jitemu.runtime.records import NativeMemory, Record
+from jitemu.runtime.setup import Translation
 
 PAGE = 4096
-MASK64 = (1 << 64) - 1
 _ReadCallback = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64)
 _WriteCallback = ctypes.CFUNCTYPE(
     ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64
 )
-_CodeCallback = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64)
 _TimerCallback = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64)
-
-
-def chunk_mask(start: int, end: int) -> int:
-    """The bits of a code page's word for the bytes [start, end) of the page."""
-    return (1 << (end - 1) // 64 + 1) - (1 << start // 64)
 
 
 class SystemSpace(CodeSpace):
     """Translated code of a machine, by the RAM pages it was made from."""
 
-    def __init__(self, guest: Guest, stencils: StencilSet, physical: PhysicalSpace) -> None:
-        super().__init__(guest, stencils)
+    def __init__(self, guest: Guest, translation: Translation, physical: PhysicalSpace) -> None:
+        super().__init__(guest, translation)
         self.physical = physical
-        ram = physical.ram
-        self.code_pages = (ctypes.c_uint64 * (ram.size // PAGE))()
-        self.pages: dict[int, set[Block]] = {}
-        """RAM page number (from RAM's base) -> blocks and regions made from its bytes."""
-        physical.on_ram_write = self.invalidate
+        self.code_pages = NativeMemory(max(physical.ram.size // PAGE * 8, 4096))
+        """A word for each RAM page: bit n, bytes [64n, 64n + 64) hold translated code."""
+        self.changes: list[tuple[int, int]] = []
+        """Writes by devices that the processor has not seen yet."""
+        physical.on_ram_write = self.ram_written
 
-    def spans(self, block: Block) -> list[tuple[int, int]]:
-        """(offset in RAM, bytes) of what a block was made from."""
-        base = self.physical.ram.base
-        page = block.physical & -PAGE
-        spans: list[tuple[int, int]] = []
-        for pc, size in block.covered:
-            if pc ^ block.pc < PAGE:
-                start = page | pc % PAGE
-                spans.append((start - base, min(size, PAGE - pc % PAGE)))
-        if block.second is not None:
-            spans.append((block.second - base, 2))
-        size = self.physical.ram.size
-        return [(start, n) for start, n in spans if 0 <= start < size]
-
-    def add_sites(self, block: Block) -> None:
-        super().add_sites(block)
-        for start, size in self.spans(block):
-            page = start // PAGE
-            if page not in self.pages:
-                self.pages[page] = set()
-                for processor in self.processors:
-                    assert isinstance(processor, SystemProcessor)
-                    processor.native("protect_code_page", start + self.physical.ram.base)
-            self.pages[page].add(block)
-            self.code_pages[page] |= chunk_mask(start % PAGE, start % PAGE + size)
-
-    def invalidate(self, address: int, size: int) -> None:
-        """Bytes of RAM were or are about to be written: forget the code made from them."""
+    def ram_written(self, address: int, size: int) -> None:
+        """A device wrote RAM (any thread): have the code there forgotten."""
         start = address - self.physical.ram.base
-        for page in range(start // PAGE, (start + size - 1) // PAGE + 1):
-            if page in self.pages:
-                with self.lock:
-                    self._invalidate_in(page, start, start + size)
-
-    def _invalidate_in(self, page: int, low: int, high: int) -> None:
-        mask = 0
-        for block in list(self.pages[page]):
-            spans = self.spans(block)
-            if any(start < high and low < start + size for start, size in spans):
-                self.remove(block)
-                for start, _ in spans:
-                    self.pages[start // PAGE].discard(block)
-                continue
-            for start, size in spans:
-                if start // PAGE == page:
-                    mask |= chunk_mask(start % PAGE, start % PAGE + size)
-        self.code_pages[page] = mask
-        if not self.pages[page]:
-            del self.pages[page]
+        words = self.code_pages.words
+        pages = range(start // PAGE, (start + size - 1) // PAGE + 1)
+        if any(words[page] for page in pages if 0 <= page < len(words)):
+            self.changes.append((address, size))
+            for processor in self.processors:
+                processor.kick_inside()
 
     def flush(self) -> None:
         super().flush()
-        for page in self.pages:
-            self.code_pages[page] = 0
-        self.pages.clear()
+        ctypes.memset(self.code_pages.address, 0, self.code_pages.size)
 
 
 class SystemProcessor(Processor):
     """A hart: natives for all that is frequent, Python for devices."""
+
+    paged = True
 
     def __init__(self, space: SystemSpace) -> None:
         super().__init__(space)
@@ -108,30 +62,18 @@ class SystemProcessor(Processor):
         self.fault: BaseException | None = None
         """What a device raised that it should not have."""
         self._lines = threading.Lock()
-        state, physical = self.state, space.physical
-        ram = physical.ram
+        state, ram = self.state, space.physical.ram
         state["ram_base"], state["ram_size"] = ram.base, ram.size
         state["ram_host"] = ram.host_address
-        state["code_pages"] = ctypes.addressof(space.code_pages)
+        state["code_pages"] = space.code_pages.address
         self._callbacks = (
             _ReadCallback(self._read),
             _WriteCallback(self._write),
-            _CodeCallback(self._code_write),
             _TimerCallback(self._timer),
         )
-        names = ("mmio_read", "mmio_write", "code_write", "timer_notify")
+        names = ("mmio_read", "mmio_write", "timer_notify")
         for name, callback in zip(names, self._callbacks, strict=True):
             state[name] = ctypes.cast(callback, ctypes.c_void_p).value or 0
-        self._natives: dict[str, Callable[..., int]] = {}
-
-    def native(self, name: str, *words: int) -> int:
-        """Call a native function (from the thread that runs this processor)."""
-        call = self._natives.get(name)
-        if call is None:
-            kinds = [ctypes.c_void_p] + [ctypes.c_uint64] * len(words)
-            call = ctypes.CFUNCTYPE(ctypes.c_uint64, *kinds)(self.space.symbols[name])
-            self._natives[name] = call
-        return call(self.state.address, *words)
 
     # Callbacks from native code
 
@@ -153,13 +95,6 @@ class SystemProcessor(Processor):
             self._failed(error)
         return 0
 
-    def _code_write(self, address: int, size: int) -> int:
-        try:
-            self.system_space.invalidate(address, size)
-        except BaseException as error:
-            self._failed(error)
-        return 0
-
     def _timer(self, ticks: int) -> int:
         try:
             self.on_timer(ticks)
@@ -171,8 +106,6 @@ class SystemProcessor(Processor):
         self.fault = error
         self.kick()
 
-    # Interrupts
-
     def set_line(self, number: int, level: bool) -> None:
         """Drive an interrupt wire of the hart, from any thread."""
         index = self.state.at["irq_lines"]
@@ -182,30 +115,43 @@ class SystemProcessor(Processor):
         if level:
             self.request(REQUEST_INTERRUPT)
 
-    # Translation
+    # What the engine asks
 
-    def key_of(self, pc: int) -> tuple[int, int]:
-        return pc ^ self.state["ctx_tag"], self._physical(pc)
+    def apply_changes(self) -> None:
+        """Forget the code that devices have overwritten (this processor's thread)."""
+        changes, self.system_space.changes = self.system_space.changes, []
+        for address, size in changes:
+            while size > 0:
+                part = min(size, PAGE - address % PAGE)
+                self.native("code_written", address, part)
+                address, size = address + part, size - part
 
-    def _physical(self, pc: int) -> int:
-        """Physical address of a pc that native code has just translated."""
-        site = self.state["link_site"]
-        owner = self.space.sites.get(site)
-        if owner is not None and owner.pc ^ pc < PAGE:
-            return owner.physical & -PAGE | pc % PAGE
-        return self.state["fetch_physical"]
+    def add_page(self, number: int) -> None:
+        physical = self.system_space.physical
+        for block in physical.blocks:
+            if block.base <= number * PAGE < block.end:
+                host = block.host_address + number * PAGE - block.base
+                self.native("page_add", number, host)
+                return
+        raise AssertionError(f"code at {number * PAGE:#x}, outside RAM and ROM")
 
-    def fetch_code(self, pc: int, physical: int) -> bytes:
-        memory = self.system_space.physical
-        ram = memory.ram
-        size = PAGE - pc % PAGE
-        if ram.base <= physical < ram.base + ram.size:
-            start = physical - ram.base
-            return bytes(ram.view[start : start + size])
-        data = bytearray()
-        try:
-            while len(data) < size:
-                data += memory.mmio_read(physical + len(data), 2).to_bytes(2, "little")
-        except BusError:
-            pass
-        return bytes(data)
+    def guest_bytes(self, record: Record) -> bytes:
+        size = record.size
+        first = min(size, PAGE - record.physical % PAGE)
+        second = record.word(BlockRecord.SECOND)
+        data = self._bytes(record.physical, first)
+        return data + self._bytes(second, size - first) if first < size else data
+
+    def _bytes(self, physical: int, size: int) -> bytes:
+        for block in self.system_space.physical.blocks:
+            if block.base <= physical < block.end:
+                at = physical - block.base
+                return bytes(block.view[at : at + size])
+        return b""
+
+    def tag_of(self, pc: int) -> int:
+        return pc ^ self.state["ctx_tag"]
+
+    def note_page(self, number: int, record: int, low: int, high: int) -> None:
+        super().note_page(number, record, low, high)
+        self.native("mark_code", number * PAGE + low, high)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import signal
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import BinaryIO
 
 from jitemu.backend_llvm.objects import Blob
 from jitemu.backend_llvm.regions import Region
 from jitemu.frontends.riscv.cpu import CpuModel
-from jitemu.runtime.blocks import Block
 from jitemu.runtime.engine import CodeSpace, Processor
-from jitemu.runtime.lookup import REQUEST_ENGINE, REQUEST_SAMPLE
+from jitemu.runtime.codetable import Control
+from jitemu.runtime.lookup import REQUEST_SAMPLE
+from jitemu.runtime.records import Record
 from jitemu.runtime.worker import receive, send
 
+_SYS_CLONE = 56
 SAMPLE_SECONDS = 0.001
 SLOW_SAMPLE_SECONDS = 0.01
 """Interval once nothing new has become hot for a while."""
@@ -34,6 +38,38 @@ def _block_signals() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, range(1, signal.NSIG))
 
 
+class Worker:
+    """A compile worker's process.
+
+    It is cloned without an exit signal, so that neither SIGCHLD nor wait() of a guest that
+    lives in this process sees it.
+    """
+
+    def __init__(self) -> None:
+        theirs, ours = os.pipe()
+        results, answers = os.pipe()
+        self.requests: BinaryIO = os.fdopen(ours, "wb")
+        self.results: BinaryIO = os.fdopen(results, "rb")
+        arguments = [sys.executable, "-m", "jitemu.runtime.worker"]
+        clone = ctypes.PyDLL(None).syscall
+        self.pid = clone(_SYS_CLONE, 0, 0, 0, 0, 0)
+        if self.pid == 0:
+            try:
+                os.setsid()
+                os.dup2(theirs, 0)
+                os.dup2(answers, 1)
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+                os.execv(arguments[0], arguments)
+            finally:
+                os._exit(127)
+        os.close(theirs)
+        os.close(answers)
+
+    def close(self) -> None:
+        """End it: its input ends."""
+        self.requests.close()
+
+
 class Tiers:
     """The region tier of one code space."""
 
@@ -44,10 +80,10 @@ class Tiers:
         self.threshold = threshold
         self.cpu = cpu
         self.snapshot = snapshot
-        self.worker: subprocess.Popen[bytes] | None = None
-        self.requests: dict[int, tuple[Block, list[tuple[int, bytes]]]] = {}
+        self.worker: Worker | None = None
+        self.requests: dict[int, tuple[Record, int, list[tuple[int, bytes]]]] = {}
         self.count = 0
-        self.done: list[tuple[Block, Region]] = []
+        self.done: list[tuple[Record, int, Region]] = []
         self.quiet = 0
         self.regions = 0
         self.failures: list[str] = []
@@ -61,8 +97,7 @@ class Tiers:
         """No more samples, and no worker."""
         self.stopped = True
         if self.worker is not None:
-            self.worker.kill()
-            self.worker.wait()
+            self.worker.close()
             self.worker = None
 
     def after_fork(self) -> None:
@@ -86,46 +121,39 @@ class Tiers:
 
     def hot(self, processor: Processor, holes: dict[str, int]) -> None:
         """The block at the processor's pc has become hot."""
-        block = self.space.blocks.get(processor.key_of(processor.pc))
-        if block is None or block.region is not None:
+        block = self.space.find(processor.pc, processor)
+        if block is None or block.region:
             return
         self.quiet = 0
         pieces = self.snapshot(block.pc)
         worker = self._worker()
-        assert worker.stdin is not None
         self.count += 1
-        self.requests[self.count] = (block, pieces)
+        generation = self.space.tables.get(Control.GENERATION)
+        self.requests[self.count] = (block, generation, pieces)
+        message = (self.count, block.pc, holes, REGION_LIMIT, False, pieces)
         try:
-            send(worker.stdin, (self.count, block.pc, holes, REGION_LIMIT, False, pieces))  # type: ignore[arg-type]
+            send(worker.requests, message)
         except OSError:
             self.worker = None
             self.requests.clear()
 
-    def _worker(self) -> subprocess.Popen[bytes]:
+    def _worker(self) -> Worker:
         if self.worker is None:
-            self.worker = subprocess.Popen(
-                [sys.executable, "-m", "jitemu.runtime.worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-            assert self.worker.stdin is not None
+            self.worker = Worker()
             cpu = self.cpu
-            send(self.worker.stdin, (self.space.guest.name, cpu.name, sorted(cpu.extensions), sorted(cpu.flags)))  # type: ignore[arg-type]
-            thread = threading.Thread(target=self._read, args=(self.worker,), daemon=True)
-            thread.start()
+            model = (cpu.name, sorted(cpu.extensions), sorted(cpu.flags))
+            send(self.worker.requests, (self.space.guest.name, *model))
+            threading.Thread(target=self._read, args=(self.worker,), daemon=True).start()
         return self.worker
 
-    def _read(self, worker: subprocess.Popen[bytes]) -> None:
+    def _read(self, worker: Worker) -> None:
         _block_signals()
-        assert worker.stdout is not None
         while True:
-            message = receive(worker.stdout)  # type: ignore[arg-type]
+            message = receive(worker.results)
             if message is None:
                 return
             number, result = message
-            block, pieces = self.requests.pop(number, (None, []))
+            block, generation, pieces = self.requests.pop(number, (None, 0, []))
             if isinstance(result, str):
                 self.failures.append(result)
             elif result is not None and block is not None:
@@ -133,19 +161,19 @@ class Tiers:
                 blob = Blob(code, symbols, relocations)
                 region = Region(block.pc, blob, exits, covered, instructions)
                 if self._unchanged(pieces):
-                    self.done.append((block, region))
+                    self.done.append((block, generation, region))
                     for processor in self.space.processors:
-                        processor.request(REQUEST_ENGINE)
+                        processor.kick_inside()
 
     def _unchanged(self, pieces: list[tuple[int, bytes]]) -> bool:
         return all(self.snapshot(start) == pieces for start, _ in pieces[:1])
 
-    def install(self) -> None:
+    def install(self, processor: Processor) -> None:
         """Put finished regions into the arena (no processor of the space in native code)."""
+        generation = self.space.tables.get(Control.GENERATION)
         with self.space.lock:
             done, self.done = self.done, []
-            for block, region in done:
-                current = self.space.blocks.get((block.tag, block.physical))
-                if current is block and block.region is None:
-                    self.space.install(region, block)
+            for block, made_in, region in done:
+                if made_in == generation and block.code and not block.region:
+                    self.space.install(region, block, processor)
                     self.regions += 1

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from jitemu.runtime.blocks import Block
 from jitemu.runtime.guest import Guest
+from jitemu.runtime.records import Record
 from jitemu.runtime.stateview import StateView
 
 if TYPE_CHECKING:
@@ -31,9 +31,7 @@ class Tracer:
         """From a translation context (system mode)."""
         self.each_entry = log.exec or log.cpu
 
-    def translated(
-        self, block: Block, code: bytes, host: bytes, starts: dict[int, int], ctx: int
-    ) -> None:
+    def translated(self, block: Record, code: bytes, host: bytes, ctx: int) -> None:
         """A block was made from this guest code."""
         log = self.log
         if not log.wants(block.pc):
@@ -52,7 +50,7 @@ class Tracer:
                 optimize(function)
                 log.write_op(print_function(function), optimised=True)
         if log.out_asm:
-            log.write_out_asm(block.code, host, [(at, pc) for pc, at in starts.items()])
+            log.write_out_asm(block.code, host)
 
     def lift(self, pc: int, code: bytes) -> Function:
         """The micro-ops of straight guest code, a block an instruction."""
@@ -77,7 +75,7 @@ class Tracer:
             at += decoded_length
         return function
 
-    def entering(self, block: Block, state: StateView) -> None:
+    def entering(self, block: Record, state: StateView) -> None:
         """A block is about to be entered from the engine."""
         log = self.log
         if not log.wants(block.pc):

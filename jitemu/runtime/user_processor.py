@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import bisect
 import ctypes
 import os
 import signal
 import threading
-from typing import Protocol
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
 
-from jitemu.backend_llvm.natives import EXIT_FAULT
 from jitemu.runtime import faults
 from jitemu.runtime.arena import libc
-from jitemu.runtime.blocks import Block
+from jitemu.runtime.codetable import FLAG_SHARED, Control
 from jitemu.runtime.engine import CodeSpace, Processor
 from jitemu.runtime.guest import Guest
+from jitemu.runtime.lookup import EXIT_FAULT
+from jitemu.runtime.records import Record
 
-EXIT_NO_CODE = 69
-"""The pc is not in executable guest memory."""
+if TYPE_CHECKING:
+    from jitemu.runtime.setup import Translation
 
 PAGE = 4096
 _SEGV_MAPERR, _SEGV_ACCERR = 1, 2
@@ -32,7 +35,7 @@ class GuestMemory(Protocol):
     """What translation asks of the guest's mappings."""
 
     def code_size(self, pc: int) -> int:
-        """Bytes of executable memory from pc on (0: none, 1 or more: mapped)."""
+        """Bytes of executable memory from pc on (0: not mapped, 1: mapped, not executable)."""
         ...
 
     def writable(self, address: int) -> bool:
@@ -43,14 +46,14 @@ class GuestMemory(Protocol):
 class UserSpace(CodeSpace):
     """Translated code of one process, with the pages it was made from."""
 
-    def __init__(self, guest: Guest, stencils: object, memory: GuestMemory) -> None:
-        super().__init__(guest, stencils)  # type: ignore[arg-type]
+    def __init__(self, guest: Guest, translation: Translation, memory: GuestMemory) -> None:
+        super().__init__(guest, translation)
         self.memory = memory
-        self.pages: dict[int, set[Block]] = {}
-        """Page number -> blocks made from bytes of it."""
+        self.make_context(0)
+        self.pages: set[int] = set()
+        """Pages that native code knows."""
         self.guarded: set[int] = set()
         """Pages made read-only because they hold translated code the guest could change."""
-
         self._pipe = (-1, -1)
         os.register_at_fork(
             before=self._before_fork,
@@ -69,82 +72,100 @@ class UserSpace(CodeSpace):
         os.close(receive)
 
     def _after_fork_child(self) -> None:
-        self.arena.separate()
+        self.arena.separate(self.tables.get(Control.NEXT) - self.arena.base)
+        delta = self.arena.writable - self.arena.base & (1 << 64) - 1
+        self.tables.set(Control.DELTA, delta)
+        self.tables.set(Control.LOCK, 0)
         self.lock = threading.RLock()
         for fd in self._pipe:
             os.close(fd)
 
-    def insert(self, block: Block) -> None:
-        super().insert(block)
-        for page in range(block.pc // PAGE, (block.pc + block.size - 1) // PAGE + 1):
-            self.pages.setdefault(page, set()).add(block)
-            if page not in self.guarded and self.memory.writable(page * PAGE):
-                self._protect(page, _PROT_READ)
-                self.guarded.add(page)
+    def share(self) -> None:
+        """From now on several host threads run this code."""
+        self.tables.set(Control.FLAGS, self.tables.get(Control.FLAGS) | FLAG_SHARED)
+
+    @contextmanager
+    def changing(self, processor: UserProcessor) -> Generator[None]:
+        """Change the records, alone among all threads."""
+        with self.lock:
+            while not processor.native("lock_code"):
+                time.sleep(0.0001)
+            try:
+                yield
+            finally:
+                self.tables.set(Control.LOCK, 0)
+
+    def add_page(self, number: int, processor: UserProcessor) -> None:
+        """Let native code translate from a page; what the guest could write is guarded."""
+        address = number * PAGE
+        if self.memory.code_size(address) < PAGE:
+            raise NoCode
+        with self.changing(processor):
+            if self.memory.writable(address):
+                self._protect(number, _PROT_READ)
+                self.guarded.add(number)
+            self.pages.add(number)
+            processor.native("page_add", number, address)
 
     @staticmethod
-    def _protect(page: int, protection: int) -> None:
-        libc.mprotect(ctypes.c_void_p(page * PAGE), ctypes.c_size_t(PAGE), protection)
+    def _protect(number: int, protection: int) -> None:
+        libc.mprotect(ctypes.c_void_p(number * PAGE), ctypes.c_size_t(PAGE), protection)
 
     def written(self, address: int) -> bool:
         """A write faulted: if the page was guarded, forget its code and let it be written."""
-        page = address // PAGE
-        with self.lock:
-            if page not in self.guarded:
-                return self.memory.writable(address) and page in self.pages
-            self.invalidate(page * PAGE, PAGE)
-            return True
+        number = address // PAGE
+        if number not in self.guarded:
+            return False
+        self.invalidate(number * PAGE, PAGE)
+        return True
 
     def invalidate(self, start: int, size: int) -> None:
-        """Forget the blocks made from these bytes' pages."""
-        with self.lock:
-            first, last = start // PAGE, (start + size - 1) // PAGE
-            pages: list[int] = (
-                [p for p in self.pages if first <= p <= last]
-                if last - first > len(self.pages)
-                else [p for p in range(first, last + 1) if p in self.pages]
-            )
-            for page in pages:
-                for block in list(self.pages.pop(page, ())):
-                    self._drop(block)
-                if page in self.guarded:
-                    self.guarded.discard(page)
-                    if self.memory.writable(page * PAGE):
-                        self._protect(page, _PROT_READ | _PROT_WRITE)
+        """Forget the code made from the pages of these bytes."""
+        first, last = start // PAGE, (start + size - 1) // PAGE
+        if last - first < len(self.pages):
+            numbers = [n for n in range(first, last + 1) if n in self.pages]
+        else:
+            numbers = [n for n in self.pages if first <= n <= last]
+        if not numbers:
+            return
+        processor = self.own_processor()
+        with self.changing(processor):
+            for number in numbers:
+                processor.native("forget_range", number, 0, PAGE)
+                processor.native("page_add", number, 0)
+                self.pages.discard(number)
+                self._unguard(number)
+            self.forget_jumps()
 
-    def recheck(self) -> None:
-        """fence.i: all code in pages that could be written is looked at anew.
+    def own_processor(self) -> UserProcessor:
+        """A processor whose state native calls from this thread may use."""
+        processor = self.processors[0]
+        assert isinstance(processor, UserProcessor)
+        return processor
 
-        Writes to guarded pages have been seen; what remains is memory with other writers.
-        """
-
-    def _drop(self, block: Block) -> None:
-        self.remove(block)
-        for page in range(block.pc // PAGE, (block.pc + block.size - 1) // PAGE + 1):
-            if page in self.pages:
-                self.pages[page].discard(block)
+    def _unguard(self, number: int) -> None:
+        if number in self.guarded:
+            self.guarded.discard(number)
+            if self.memory.writable(number * PAGE):
+                self._protect(number, _PROT_READ | _PROT_WRITE)
 
     def flush(self) -> None:
         super().flush()
-        for page in self.guarded:
-            if self.memory.writable(page * PAGE):
-                self._protect(page, _PROT_READ | _PROT_WRITE)
+        for number in list(self.guarded):
+            self._unguard(number)
         self.pages.clear()
-        self.guarded.clear()
 
-    def guest_pc(self, host_pc: int) -> int | None:
-        """The guest instruction that a host address in the arena belongs to."""
-        with self.lock:
-            blocks = sorted(self.blocks.values(), key=lambda b: b.code)
-            index = bisect.bisect_right(blocks, host_pc, key=lambda b: b.code) - 1
-            if index < 0:
-                return None
-            block = blocks[index]
-            code = ctypes.string_at(block.pc, block.size)
-            starts = self.translator.positions(block.pc, 0, code)
-            offset = host_pc - block.code
-            pcs = [pc for pc, start in starts.items() if start <= offset]
-            return pcs[-1] if pcs else None
+    def block_of(self, host_pc: int) -> Record | None:
+        """The block or region that a host address in the arena belongs to."""
+        for record in self.tables.live():
+            if record.code <= host_pc < record.code + record.host_size:
+                return record
+            region = record.region
+            if region:
+                made = self.tables.record(region)
+                if made.code <= host_pc < made.code + made.host_size:
+                    return made
+        return None
 
 
 class UserProcessor(Processor):
@@ -160,28 +181,30 @@ class UserProcessor(Processor):
 
     def adopt_thread(self) -> None:
         """Prepare the calling host thread to run this processor."""
-        first = not any(p is not self and p.prepared for p in self.siblings())
         self._stack = faults.SignalStack(self.space.arena, self.state.address)
-        if first:
-            faults.install(self.space.symbols["on_fault"])
+        faults.install(self.space.symbols["on_fault"])
 
-    @property
-    def prepared(self) -> bool:
-        """A host thread has been prepared for it."""
-        return self._stack is not None
+    def add_page(self, number: int) -> None:
+        self.user_space.add_page(number, self)
 
-    def siblings(self) -> list[UserProcessor]:
-        """All processors of the process."""
-        return [p for p in self.space.processors if isinstance(p, UserProcessor)]
+    def guest_bytes(self, record: Record) -> bytes:
+        return ctypes.string_at(record.pc, record.size)
 
-    def key_of(self, pc: int) -> tuple[int, int]:
-        return pc, pc
+    def tag_of(self, pc: int) -> int:
+        return pc
 
-    def fetch_code(self, pc: int, physical: int) -> bytes:
-        size = min(self.user_space.memory.code_size(pc), PAGE - pc % PAGE + 2)
-        if size < 2:
-            raise NoCode
-        return ctypes.string_at(pc, size)
+    def make_room(self) -> None:
+        """Flush, when no other thread can be in the code that goes away."""
+        space = self.user_space
+        with space.changing(self):
+            others = [p for p in space.processors if p is not self]
+            for other in others:
+                other.pause()
+            try:
+                space.flush()
+            finally:
+                for other in others:
+                    other.resume()
 
     def run(self) -> int:
         """Run until the operating system is needed; the exit reason.
@@ -194,8 +217,10 @@ class UserProcessor(Processor):
             try:
                 reason = super().run()
             except NoCode:
-                mapped = self.user_space.memory.code_size(self.pc) > 0
-                self._fault(self.pc, signal.SIGSEGV, _SEGV_ACCERR if mapped else _SEGV_MAPERR)
+                address = self.state["wanted_page"] * PAGE
+                address = max(address, self.pc)
+                mapped = self.user_space.memory.code_size(address) > 0
+                self._fault(address, signal.SIGSEGV, _SEGV_ACCERR if mapped else _SEGV_MAPERR)
                 return EXIT_FAULT
             if reason != EXIT_FAULT:
                 return reason
@@ -208,11 +233,35 @@ class UserProcessor(Processor):
     def _faulted(self) -> bool:
         """A host fault in translated code: False if it was mended here."""
         state = self.state
-        pc = self.user_space.guest_pc(state["fault_host_pc"])
-        if pc is not None:
-            self.pc = pc
+        self._find_pc(state["fault_host_pc"])
         address = state["fault_address"]
         if state["fault_code"] == _SEGV_ACCERR and self.user_space.written(address):
             return False
         self._fault(address, state["fault_signal"], state["fault_code"])
         return True
+
+    def _find_pc(self, host_pc: int) -> None:
+        """Set pc to the instruction that a host address belongs to.
+
+        The block is made again with ever fewer instructions, until its code ends at or
+        before the address: the next instruction is the one.
+        """
+        space = self.user_space
+        record = space.block_of(host_pc)
+        if record is None:
+            return
+        offset = host_pc - record.code
+        self.pc = record.pc + self._instruction_at(record, offset)
+
+    def _instruction_at(self, record: Record, offset: int) -> int:
+        """Bytes from a block's start to the instruction whose hot code is at an offset."""
+        space = self.user_space
+        tables = space.tables
+        with space.changing(self):
+            keep = [tables.get(o) for o in (Control.NEXT, Control.POOL, Control.LIMIT)]
+            size = self.native("measure", record.address, offset)
+            for at, value in zip((Control.NEXT, Control.POOL, Control.LIMIT), keep, strict=True):
+                tables.set(at, value)
+        return size
+
+

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import TYPE_CHECKING
 
+from jitemu.runtime.codetable import Control
 from jitemu.runtime.lookup import (
     EXIT_BREAKPOINT,
     EXIT_FENCE_I,
@@ -11,8 +13,10 @@ from jitemu.runtime.lookup import (
     EXIT_REQUESTED,
     EXIT_SYSCALL,
 )
-from jitemu.runtime.user_processor import UserProcessor, UserSpace
+from jitemu.runtime.tiers import Tiers
+from jitemu.runtime.user_processor import PAGE, UserProcessor, UserSpace
 from jitemu.user.cpu import ExitKind
+from jitemu.user.memory import PROT_EXEC
 
 if TYPE_CHECKING:
     from jitemu.user.memory import GuestSpace
@@ -25,6 +29,8 @@ _KINDS = {
     EXIT_REQUESTED: ExitKind.INTERRUPTED,
 }
 _MASK = (1 << 64) - 1
+SNAPSHOT_PAGES = 2
+"""Pages on either side of a hot pc that a region may reach."""
 _MXCSR_FLAGS = ((0x20, 1), (0x10, 2), (0x08, 4), (0x04, 8), (0x01, 16))
 """MXCSR's sticky flags and fflags' NX, UF, OF, DZ, NV."""
 _MXCSR_STICKY = 0x3F
@@ -35,10 +41,15 @@ _MXCSR_ROUNDING = (0, 3 << 13, 1 << 13, 2 << 13)
 class EngineCpu(UserProcessor):
     """A guest thread's processor (jitemu.user.cpu.GuestCpu)."""
 
-    def __init__(self, space: UserSpace) -> None:
+    def __init__(self, space: UserSpace, tiers: Tiers | None) -> None:
         super().__init__(space)
+        self.tiers = tiers
         self._x = self.state.at["x"]
         self._f = self.state.at["f"]
+        if tiers is not None:
+            self.state["hot_threshold"] = tiers.threshold
+            self.hot = lambda processor: tiers.hot(processor, {})
+            self.requested = tiers.install
 
     def gpr(self, i: int, /) -> int:
         """x[i]."""
@@ -80,13 +91,13 @@ class EngineCpu(UserProcessor):
         while True:
             reason = super().run()
             if reason == EXIT_FENCE_I:
-                self.user_space.recheck()
-                continue
+                continue  # guarded pages have seen every write
             return _KINDS.get(reason, ExitKind.FAULT)
 
     def clone(self) -> EngineCpu:
         """Another thread's processor with a copy of the registers."""
-        other = EngineCpu(self.user_space)
+        self.user_space.share()
+        other = EngineCpu(self.user_space, self.tiers)
         words, at = other.state.words, self.state.at
         for name, count in (("x", 32), ("f", 32), ("frm", 1), ("fflags", 1), ("guest_mxcsr", 1)):
             start = at[name]
@@ -101,6 +112,9 @@ class EngineCpu(UserProcessor):
     def after_fork(self) -> None:
         """Only this thread's processor is left."""
         self.user_space.processors[:] = [self]
+        self.adopt_thread()
+        if self.tiers is not None:
+            self.tiers.after_fork()
 
     def release(self) -> None:
         """The thread has ended."""
@@ -113,7 +127,32 @@ def make_cpu(config: UserConfig, space: GuestSpace) -> EngineCpu:
     """The first thread's processor."""
     from jitemu.frontends.riscv.cpu import parse_cpu
     from jitemu.runtime.guests import riscv64_user
-    from jitemu.runtime.setup import stencils_for
+    from jitemu.runtime.setup import translation_for
 
-    guest = riscv64_user(config.cpu or parse_cpu("rv64"))
-    return EngineCpu(UserSpace(guest, stencils_for(guest, config.cache), space))
+    model = config.cpu or parse_cpu("rv64")
+    guest = riscv64_user(model)
+    code = UserSpace(guest, translation_for(guest, config.cache), space)
+    log = config.log
+    if config.one_insn:
+        code.tables.set(Control.LIMIT, 1)
+    each = log.exec or log.cpu or log.nochain
+    if log.in_asm or log.op or log.op_opt or log.out_asm or each:
+        from jitemu.runtime.tracing import Tracer
+
+        code.trace(Tracer(log, guest), each)
+    tiers = None
+    threshold = 2 if config.hot_threshold is None else config.hot_threshold
+    if threshold and not each:
+        tiers = Tiers(code, model, lambda pc: code_around(space, pc), threshold)
+        tiers.start()
+    return EngineCpu(code, tiers)
+
+
+def code_around(space: GuestSpace, pc: int) -> list[tuple[int, bytes]]:
+    """Guest code that a region at a pc may be made from."""
+    region = space.region_at(pc)
+    if region is None or not region.prot & PROT_EXEC:
+        return []
+    low = max(region.start, (pc // PAGE - SNAPSHOT_PAGES) * PAGE)
+    high = min(region.end, (pc // PAGE + SNAPSHOT_PAGES + 1) * PAGE)
+    return [(low, ctypes.string_at(low, high - low))]

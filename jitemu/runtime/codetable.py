@@ -1,0 +1,344 @@
+"""Records of translated code: blocks, their exits, the pages they were made from.
+
+All of it lives in native memory (the control block ``Control`` and a pool), so that
+translating, linking, finding and forgetting code needs no Python.  Python reads the same
+records through runtime/records.py.
+"""
+
+from __future__ import annotations
+
+from jitemu.ir.native import load64, native, store32, store64
+from jitemu.ir.state import JUMP_CACHE_ENTRIES, RuntimeState
+
+EMPTY = 0xFFFF_FFFF_FFFF_FFFF
+DELETED = 0xFFFF_FFFF_FFFF_FFFE
+HASH = 0x9E37_79B9_7F4A_7C15
+
+
+class Control:
+    """Byte offsets in the control block (``s.code``)."""
+
+    NEXT = 0x00
+    """Executable address of the arena's next free byte."""
+    END = 0x08
+    DELTA = 0x10
+    """Writable minus executable address."""
+    POOL = 0x18
+    """Next free byte of the record pool."""
+    POOL_END = 0x20
+    GENERATION = 0x28
+    """Counts flushes: records of an earlier one are void."""
+    BLOCKS = 0x30
+    """The block table: (tag, physical pc, record, 0) entries."""
+    BLOCKS_MASK = 0x38
+    BLOCKS_USED = 0x40
+    PAGES = 0x48
+    """The page table: (number, first node, host address, 0) entries."""
+    PAGES_MASK = 0x50
+    LOCK = 0x58
+    LIMIT = 0x60
+    """Instructions in a block."""
+    FLAGS = 0x68
+    CONTEXTS = 0x70
+    """For each translation context its table (see Context), or 0."""
+    TREE = 0x78
+    SHORT = 0x80
+    INSNS = 0x88
+    CHOICES = 0x90
+    STENCILS = 0x98
+    SPECIALS = 0xA0
+    PLACES = 0xA8
+    """Place of each register of the pinned class, a byte each."""
+    RADIX = 0xB0
+    """Number of places."""
+    SCRATCH = 0xB8
+    """State offset that takes writes to the zero register."""
+    WORK = 0xC0
+    """Scratch memory of the translator."""
+    MADE_BLOCKS = 0xC8
+    MADE_INSNS = 0xD0
+    MISSING = 0xD8
+    """Pieces made without a stencil for their places."""
+    REMOVED = 0xE0
+    LINKS = 0xE8
+    SIZE = 0x100
+
+
+FLAG_TRACE = 1
+"""Leave to the engine after making a block."""
+FLAG_NO_CHAIN = 2
+"""Leave to the engine before entering any block."""
+FLAG_SHARED = 4
+"""Several host threads run this code: sites that straddle cache lines stay unlinked."""
+
+
+class BlockRecord:
+    """Byte offsets in a block's or region's record."""
+
+    PC = 0x00
+    TAG = 0x08
+    PHYSICAL = 0x10
+    SIZE = 0x18
+    """Guest bytes."""
+    CODE = 0x20
+    """Host address of the baseline (or the region's) code; 0: forgotten."""
+    ENTRY = 0x28
+    """Where others enter: the code, or the region that took over."""
+    EXITS = 0x30
+    EXIT_COUNT = 0x38
+    INCOMING = 0x40
+    """First exit record that is linked to this block."""
+    REGION = 0x48
+    """The region that took over (of a block), or its head (of a region)."""
+    SECOND = 0x50
+    """Physical address behind the page that its only instruction crosses, or 0."""
+    HOST_SIZE = 0x58
+    INSNS = 0x60
+    LENGTH = 0x68
+
+
+class ExitRecord:
+    """Byte offsets in the record of a direct exit."""
+
+    SITE = 0x00
+    """Host address of the jump's 32-bit distance."""
+    TARGET = 0x08
+    STUB = 0x10
+    NEXT = 0x18
+    """The next exit that is linked to the same block."""
+    LINKED = 0x20
+    """The block it is linked to, or 0."""
+    LENGTH = 0x28
+
+
+class Node:
+    """Byte offsets in a node of a page's list: bytes [START, END) of it made BLOCK."""
+
+    BLOCK = 0x00
+    NEXT = 0x08
+    START = 0x10
+    END = 0x18
+    LENGTH = 0x20
+
+
+@native
+def pool_take(s: RuntimeState, size: int) -> int:
+    """So many bytes of the pool (the caller has made sure that they are there)."""
+    at = load64(s.code + Control.POOL)
+    store64(s.code + Control.POOL, at + size)
+    return at
+
+
+@native
+def table_slot(s: RuntimeState, tag: int, physical: int) -> int:
+    """The table entry of a block, or the empty one where the search ended."""
+    slot = (tag ^ physical << 7) * HASH >> 32
+    base = load64(s.code + Control.BLOCKS)
+    mask = load64(s.code + Control.BLOCKS_MASK)
+    while 1:
+        entry = base + (slot & mask) * 32
+        found = load64(entry)
+        if found == EMPTY:
+            return entry
+        if found == tag and load64(entry + 8) == physical:
+            return entry
+        slot += 1
+
+
+@native
+def table_find(s: RuntimeState, tag: int, physical: int) -> int:
+    """The record of the block with this tag and physical address, or 0."""
+    entry = table_slot(s, tag, physical)
+    return load64(entry + 16) if load64(entry) == tag else 0
+
+
+@native
+def table_insert(s: RuntimeState, record: int) -> None:
+    """Make a block findable."""
+    tag = load64(record + BlockRecord.TAG)
+    physical = load64(record + BlockRecord.PHYSICAL)
+    entry = table_slot(s, tag, physical)
+    store64(entry + 8, physical)
+    store64(entry + 16, record)
+    store64(entry, tag)
+    used = s.code + Control.BLOCKS_USED
+    store64(used, load64(used) + 1)
+
+
+@native
+def page_entry(s: RuntimeState, number: int) -> int:
+    """The page table's entry of a page; its number is EMPTY if the page is not there."""
+    slot = number * HASH >> 40
+    base = load64(s.code + Control.PAGES)
+    mask = load64(s.code + Control.PAGES_MASK)
+    while 1:
+        entry = base + (slot & mask) * 32
+        found = load64(entry)
+        if found == number or found == EMPTY:
+            return entry
+        slot += 1
+
+
+@native
+def page_add(s: RuntimeState, number: int, host: int) -> None:
+    """Make a page of guest code known (or give it another host address)."""
+    entry = page_entry(s, number)
+    if load64(entry) == EMPTY:
+        store64(entry + 8, 0)
+    store64(entry + 16, host)
+    store64(entry, number)
+
+
+@native
+def page_note(s: RuntimeState, number: int, record: int, start: int, end: int) -> None:
+    """A block was made from bytes [start, end) of a page."""
+    entry = page_entry(s, number)
+    node = pool_take(s, Node.LENGTH)
+    store64(node + Node.BLOCK, record)
+    store64(node + Node.START, start)
+    store64(node + Node.END, end)
+    store64(node + Node.NEXT, load64(entry + 8))
+    store64(entry + 8, node)
+
+
+@native
+def page_bits(s: RuntimeState, number: int) -> int:
+    """Bit n: bytes [64n, 64n + 64) of the page hold translated code."""
+    entry = page_entry(s, number)
+    if load64(entry) == EMPTY:
+        return 0
+    bits = 0
+    node = load64(entry + 8)
+    while node:
+        if load64(load64(node + Node.BLOCK) + BlockRecord.CODE):
+            start = load64(node + Node.START) >> 6
+            last = load64(node + Node.END) - 1 >> 6
+            bits |= (2 << last) - (1 << start)
+        node = load64(node + Node.NEXT)
+    return bits
+
+
+# Links
+
+
+@native
+def patch_site(s: RuntimeState, site: int, target: int) -> None:
+    """Let a jump's distance lead to a host address."""
+    store32(site + load64(s.code + Control.DELTA), target - site - 4)
+
+
+@native
+def link(s: RuntimeState, exit_record: int, record: int) -> None:
+    """Let a direct exit jump straight to a block."""
+    site = load64(exit_record + ExitRecord.SITE)
+    if load64(s.code + Control.FLAGS) & FLAG_SHARED and site & 63 > 60:
+        return
+    if load64(exit_record + ExitRecord.LINKED):
+        return
+    store64(exit_record + ExitRecord.LINKED, record)
+    store64(exit_record + ExitRecord.NEXT, load64(record + BlockRecord.INCOMING))
+    store64(record + BlockRecord.INCOMING, exit_record)
+    patch_site(s, site, load64(record + BlockRecord.ENTRY))
+    links = s.code + Control.LINKS
+    store64(links, load64(links) + 1)
+
+
+@native
+def unlink(s: RuntimeState, exit_record: int) -> None:
+    """Lead a direct exit to its stub again, and take it off its block's list."""
+    record = load64(exit_record + ExitRecord.LINKED)
+    if record == 0:
+        return
+    store64(exit_record + ExitRecord.LINKED, 0)
+    patch_site(s, load64(exit_record + ExitRecord.SITE), load64(exit_record + ExitRecord.STUB))
+    at = record + BlockRecord.INCOMING
+    while load64(at) != exit_record:
+        at = load64(at) + ExitRecord.NEXT
+    store64(at, load64(exit_record + ExitRecord.NEXT))
+
+
+@native
+def jump_slot(s: RuntimeState, pc: int) -> int:
+    """The jump cache entry of an address: in system mode grouped by page."""
+    if s.paged:
+        return (pc >> 12 & 63) << 6 | (pc >> 1 & 63)
+    return pc >> 1 & JUMP_CACHE_ENTRIES - 1
+
+
+@native
+def forget_jump(s: RuntimeState, record: int) -> None:
+    """Take a block out of this processor's jump cache."""
+    slot = jump_slot(s, load64(record + BlockRecord.PC)) * 2
+    if s.jump_cache[slot] == load64(record + BlockRecord.TAG):
+        s.jump_cache[slot] = EMPTY
+
+
+@native
+def redirect(s: RuntimeState, record: int, entry: int) -> None:
+    """Let everyone who enters a block go to other code instead."""
+    store64(record + BlockRecord.ENTRY, entry)
+    forget_jump(s, record)
+    incoming = load64(record + BlockRecord.INCOMING)
+    while incoming:
+        patch_site(s, load64(incoming + ExitRecord.SITE), entry)
+        incoming = load64(incoming + ExitRecord.NEXT)
+
+
+@native
+def forget(s: RuntimeState, record: int) -> None:
+    """Forget a block or region whose guest code changed.  Jump caches are the caller's."""
+    if load64(record + BlockRecord.CODE) == 0:
+        return
+    store64(record + BlockRecord.CODE, 0)
+    forget_jump(s, record)
+    exit_record = load64(record + BlockRecord.EXITS)
+    left = load64(record + BlockRecord.EXIT_COUNT)
+    while left:
+        unlink(s, exit_record)
+        exit_record += ExitRecord.LENGTH
+        left -= 1
+    while load64(record + BlockRecord.INCOMING):
+        unlink(s, load64(record + BlockRecord.INCOMING))
+    tag = load64(record + BlockRecord.TAG)
+    entry = table_slot(s, tag, load64(record + BlockRecord.PHYSICAL))
+    if load64(entry) == tag and load64(entry + 16) == record:
+        store64(entry, DELETED)
+    removed = s.code + Control.REMOVED
+    store64(removed, load64(removed) + 1)
+
+
+@native
+def forget_with_region(s: RuntimeState, record: int) -> None:
+    """Forget a block and the region that took it over, or a region (its head stays)."""
+    other = load64(record + BlockRecord.REGION)
+    if other:
+        store64(other + BlockRecord.REGION, 0)
+        store64(record + BlockRecord.REGION, 0)
+        if load64(other + BlockRecord.ENTRY) == load64(record + BlockRecord.CODE):
+            redirect(s, other, load64(other + BlockRecord.CODE))
+        else:
+            forget(s, other)
+    forget(s, record)
+
+
+@native
+def forget_range(s: RuntimeState, number: int, start: int, end: int) -> int:
+    """Forget what was made from bytes [start, end) of a page; how many blocks are left."""
+    entry = page_entry(s, number)
+    if load64(entry) == EMPTY:
+        return 0
+    left = 0
+    at = entry + 8
+    node = load64(at)
+    while node:
+        record = load64(node + Node.BLOCK)
+        if load64(node + Node.START) < end and start < load64(node + Node.END):
+            forget_with_region(s, record)
+        following = load64(node + Node.NEXT)
+        if load64(record + BlockRecord.CODE):
+            at = node + Node.NEXT
+            left += 1
+        else:
+            store64(at, following)
+        node = following
+    return left

@@ -1,0 +1,218 @@
+"""The tables that the native block translator reads (runtime/translate.py), as bytes.
+
+Made once from the instruction definitions and the stencil set, and kept on disk.
+"""
+
+from __future__ import annotations
+
+import itertools
+import struct
+from collections.abc import Sequence
+
+from jitemu.backend_llvm.stencils import Key, Shape, Stencil, Target, specials
+from jitemu.backend_llvm.stencilset import StencilSet
+from jitemu.isa import Decoder, Instruction, Isa, Node
+from jitemu.runtime.translate import (
+    ENDS,
+    FALLS,
+    JUMPS,
+    KIND_8,
+    KIND_32,
+    KIND_64,
+    KIND_IMMEDIATE,
+    KIND_PINNED,
+    KIND_PINNED_RESULT,
+    KIND_RELATIVE,
+    KIND_STATE,
+    LEAF,
+    NONE,
+    SYMBOL_COLD,
+    SYMBOL_DELTA,
+    SYMBOL_ENTRY,
+    SYMBOL_MODE,
+    SYMBOL_NEXT,
+    SYMBOL_NPC,
+    SYMBOL_PC,
+    SYMBOL_SITE,
+    SYMBOL_TAKEN,
+    SYMBOL_TARGET,
+    SYMBOL_TLB,
+    Insn,
+    Operand,
+)
+
+_KINDS = {"8": KIND_64, "4": KIND_32, "1": KIND_8, "r": KIND_RELATIVE}
+_SYMBOLS = {
+    "pc": SYMBOL_PC,
+    "npc": SYMBOL_NPC,
+    "target": SYMBOL_TARGET,
+    "tlb": SYMBOL_TLB,
+    "mode": SYMBOL_MODE,
+    "next": SYMBOL_NEXT,
+    "cold": SYMBOL_COLD,
+    "taken": SYMBOL_TAKEN,
+    "site": SYMBOL_SITE,
+    "delta": SYMBOL_DELTA,
+    "entry": SYMBOL_ENTRY,
+}
+MAX_OPERANDS = 6
+
+
+def place_bytes(target: Target) -> bytes:
+    """The zero register's number (8 bytes), then the place of each pinned-class register:
+    0 in the state, 1 zero, 2 and more pinned."""
+    kind = target.classes[target.pinned_class]
+    places = bytearray(kind.count)
+    if kind.zero is not None:
+        places[kind.zero] = 1
+    for number, register in enumerate(target.pinned):
+        places[register] = 2 + number
+    zero = kind.count if kind.zero is None else kind.zero
+    return struct.pack("<Q", zero) + bytes(places)
+
+
+# Decoder
+
+
+def tree_bytes(decoder: Decoder, illegal: int) -> bytes:
+    """The decoder of 32-bit words: root and ``illegal``, then nodes and leaves."""
+    out = bytearray(struct.pack("<II", 0, illegal))
+
+    def leaf(insns: Sequence[Instruction]) -> int:
+        at = len(out)
+        ranked = sorted(insns, key=lambda i: -i.mask.bit_count())
+        for insn in ranked:
+            out.extend(struct.pack("<III", insn.mask, insn.match, insn.index))
+        out.extend(struct.pack("<III", 0, 0, NONE))
+        return at | LEAF
+
+    def add(node: Node | list[Instruction]) -> int:
+        if isinstance(node, list):
+            return leaf(node)
+        at = len(out)
+        out.extend(struct.pack("<II", node.shift, node.mask))
+        out.extend(bytes(4 * (node.mask + 1)))
+        for key, child in node.children.items():
+            struct.pack_into("<I", out, at + 8 + 4 * key, add(child))
+        return at
+
+    struct.pack_into("<I", out, 0, add(decoder.trees[32]))
+    return bytes(out)
+
+
+def short_bytes(decoder: Decoder) -> bytes:
+    """For each 16-bit word the 32-bit word that it stands for, or 0."""
+    words = [0] * 65536
+    for word in range(65536):
+        if word & 3 != 3:
+            decoded = decoder.decode_fresh(word)
+            if decoded is not None:
+                words[word] = decoded.insn.encode(**decoded.fields)
+    return struct.pack("<65536I", *words)
+
+
+# Instructions
+
+
+def _operand(name: str, kind: str, insn: Instruction, target: Target, writes: bool) -> bytes:
+    spec = next(f for f in insn.fields if f.name == name)
+    slot = 0
+    code = KIND_IMMEDIATE
+    if name[0] == "r" and kind:
+        slot = target.layout.of(kind)
+        code = KIND_STATE
+        if kind == target.pinned_class:
+            code = KIND_PINNED_RESULT if writes else KIND_PINNED
+    pieces = [p.low | p.width << 8 | p.dest << 16 for p in spec.pieces]
+    sign = spec.bits if spec.signed else 0
+    data = struct.pack("<IIII", code, sign, len(pieces), slot)
+    return (data + struct.pack(f"<{len(pieces)}I", *pieces)).ljust(Operand.LENGTH, b"\0")
+
+
+class Choices:
+    """The choice table: for each instruction and combination of places its stencil."""
+
+    def __init__(self, target: Target, offsets: dict[str, int]) -> None:
+        self.target = target
+        self.offsets = offsets
+        self.entries: list[int] = [0]
+
+    def add(self, insn: Instruction, shape: Shape) -> int:
+        """Index of an instruction's first entry."""
+        first = len(self.entries)
+        letters = ["m", "z", *(str(i) for i in range(len(self.target.pinned)))]
+        sets = [letters if kind == self.target.pinned_class else ["m"] for _, kind in shape.registers]
+        back = (False, True) if shape.jumps else (False,)
+        for places in itertools.product(*sets):
+            for backward in back:
+                key = str(Key(insn.name, "".join(places), backward))
+                self.entries.append(self.offsets.get(key, 0))
+        return first
+
+
+def insn_bytes(stencils: StencilSet, choices: Choices) -> bytes:
+    """The instruction table, by index."""
+    target = stencils.target
+    out = bytearray()
+    for insn in stencils.isa.instructions.values():
+        if insn.body is None:
+            out += bytes(Insn.LENGTH)
+            continue
+        shape = stencils.shape(insn.name)
+        kinds = dict(shape.registers)
+        flags = ENDS * shape.ends | FALLS * shape.falls | JUMPS * shape.jumps
+        relative = insn.operands.index(shape.target) if shape.target else NONE
+        assert len(insn.operands) <= MAX_OPERANDS, insn.name
+        first = choices.add(insn, shape)
+        data = struct.pack("<IIII", len(insn.operands), flags, first, relative)
+        for name in insn.operands:
+            data += _operand(name, kinds.get(name, ""), insn, target, name in shape.written)
+        out += data.ljust(Insn.LENGTH, b"\0")
+    return bytes(out)
+
+
+# Stencils
+
+
+def _relocation(entry: tuple[int, str, str, int], operands: Sequence[str]) -> int:
+    offset, kind, symbol, addend = entry
+    number = operands.index(symbol) if symbol in operands else _SYMBOLS[symbol]
+    return offset | _KINDS[kind] << 16 | number << 24 | (addend & 0xFFFFFFFF) << 32
+
+
+def stencil_bytes(stencil: Stencil, operands: Sequence[str]) -> bytes:
+    """A stencil as the native translator reads it."""
+    hot, relocations, cold, cold_relocations = stencil
+    head = len(hot) | len(cold) << 16 | len(relocations) << 32 | len(cold_relocations) << 48
+    words = [head, *(_relocation(r, operands) for r in (*relocations, *cold_relocations))]
+    code = hot.ljust((len(hot) + 7) & ~7, b"\xcc") + cold.ljust((len(cold) + 7) & ~7, b"\xcc")
+    return struct.pack(f"<{len(words)}Q", *words) + code
+
+
+def build_tables(stencils: StencilSet, decoder: Decoder, illegal: str) -> dict[str, bytes]:
+    """All tables of a stencil set and a decoder."""
+    isa: Isa = stencils.isa
+    blob = bytearray(8)
+    offsets: dict[str, int] = {}
+    wanted = specials(stencils.target)
+    for key, stencil in stencils.stencils.items():
+        name = key.rpartition(":")[0]
+        operands = isa.instructions[name].operands if name else ()
+        offsets[key] = len(blob) // 8
+        blob += stencil_bytes(stencil, operands)
+    choices = Choices(stencils.target, offsets)
+    insns = insn_bytes(stencils, choices)
+    return {
+        "tree": tree_bytes(decoder, isa.instructions[illegal].index),
+        "short": short_bytes(decoder),
+        "insns": insns,
+        "choices": struct.pack(f"<{len(choices.entries)}I", *choices.entries),
+        "stencils": bytes(blob) + bytes(8),
+        "specials": struct.pack(f"<{len(wanted)}Q", *(offsets[n] * 8 for n in wanted)),
+        "places": place_bytes(stencils.target),
+    }
+
+
+def instead_bytes(indexes: Sequence[int]) -> bytes:
+    """For each instruction the index of what is executed in its place."""
+    return struct.pack(f"<{len(indexes)}I", *indexes)
