@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from jitemu.frontends.riscv.privileged import EXIT_SBI
 from jitemu.frontends.riscv.state import S, isa
 from jitemu.ir.builder import V
 from jitemu.ir.emitter import Register
@@ -11,8 +12,6 @@ from jitemu.ir.emitter import Register
 EXIT_SYSCALL = 1
 EXIT_BREAKPOINT = 2
 EXIT_ILLEGAL = 3
-EXIT_SBI = 5
-"""An ecall from S mode for the built-in firmware (system mode); the pc is behind it."""
 
 Binary = Callable[[V, V], V]
 

@@ -80,6 +80,8 @@ PMP_ENTRIES = 16
 USER_SLOTS = 64
 LARGE_RANGES = 4
 
+EXIT_SBI = 5
+"""exit_reason: an ecall from S mode, for the built-in firmware.  pc is behind it."""
 EXIT_WFI = 6
 """exit_reason: the hart waits for an interrupt.  pc is behind the wfi."""
 

@@ -1,0 +1,157 @@
+"""The engine's hart as a machine wants it (``Hart``)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jitemu.frontends.riscv.privileged import EXIT_SBI, EXIT_WFI, privilege_of
+from jitemu.runtime.engine import PAGE
+from jitemu.runtime.guests import riscv64_system
+from jitemu.runtime.lookup import REQUEST_INTERRUPT
+from jitemu.runtime.setup import translation_for
+from jitemu.runtime.system_processor import SystemProcessor, SystemSpace
+from jitemu.runtime.tiers import Tiers
+from jitemu.system.clock import TICK_NS
+from jitemu.system.hart import HartExit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jitemu.frontends.riscv.cpu import CpuModel
+    from jitemu.memory.physical import PhysicalSpace
+    from jitemu.trace import Log
+
+MASK64 = (1 << 64) - 1
+NEVER = MASK64
+A0, A1 = 10, 11
+_EXITS = {EXIT_SBI: HartExit.SBI_ECALL, EXIT_WFI: HartExit.WFI}
+_LEVELS = {"sv39": 3, "sv48": 4, "sv57": 5}
+
+
+class EngineHart(SystemProcessor):
+    """A hart of the virt machine."""
+
+    def __init__(self, space: SystemSpace, hart_id: int, model: CpuModel) -> None:
+        super().__init__(space)
+        state = self.state
+        state["mhartid"] = hart_id
+        state["sstc"] = int("sstc" in model.extensions)
+        state["satp_levels"] = max((_LEVELS.get(f, 0) for f in model.flags), default=0)
+        rom = space.physical.rom
+        if rom is not None:
+            state["rom_base"], state["rom_size"] = rom.base, rom.size
+        self._x = state.at["x"]
+        self.on_timer_change: Callable[[int | None], None] | None = None
+        self.on_timer = self._timer_changed
+
+    def run(self) -> HartExit:  # type: ignore[override]
+        """Execute until there is something for the machine to do."""
+        reason = super().run()
+        if self.fault is not None:
+            fault, self.fault = self.fault, None
+            raise fault
+        if reason == EXIT_WFI:
+            self.request(REQUEST_INTERRUPT)
+        elif reason == EXIT_SBI:
+            self.pc = self.pc - 4 & MASK64
+        return _EXITS.get(reason, HartExit.INTERRUPTED)
+
+    def set_interrupt(self, number: int, level: bool) -> None:
+        """Drive a mip bit's wire."""
+        self.set_line(number, level)
+
+    def interrupt_pending(self) -> bool:
+        """WFI may end."""
+        return bool(self.native("interrupt_waiting"))
+
+    def next_timer_ns(self) -> int | None:
+        """When stimecmp is reached, in monotonic nanoseconds."""
+        ticks = self.state["stimecmp"]
+        if ticks == NEVER:
+            return None
+        return self.state["clock_epoch"] + ticks * TICK_NS
+
+    def _timer_changed(self, ticks: int) -> None:
+        if self.on_timer_change is not None:
+            self.on_timer_change(self.next_timer_ns())
+
+    def set_time_epoch(self, epoch_ns: int) -> None:
+        """Monotonic nanoseconds at time 0."""
+        self.state["clock_epoch"] = epoch_ns
+
+    def read_gpr(self, index: int) -> int:
+        """x[index]."""
+        return self.state.words[self._x + index]
+
+    def write_gpr(self, index: int, value: int) -> None:
+        """x[index] = value."""
+        if index:
+            self.state.words[self._x + index] = value & MASK64
+
+    def reset(self, pc: int) -> None:
+        """Power-on state at a pc; all code is forgotten, as memory is loaded again."""
+        self.native("reset_hart")
+        self.space.flush()
+        for index in range(1, 32):
+            self.write_gpr(index, 0)
+        self.pc = pc
+
+    def start_supervisor(self, pc: int, a0: int, a1: int) -> None:
+        """S mode at a pc, with the engine as the firmware."""
+        self.native("start_supervisor")
+        self.write_gpr(A0, a0)
+        self.write_gpr(A1, a1)
+        self.pc = pc
+
+
+def make_hart(
+    space: PhysicalSpace,
+    hart_id: int,
+    *,
+    cpu: CpuModel,
+    log: Log,
+    hot_threshold: int,
+    cache: bool,
+) -> EngineHart:
+    """A hart of a machine with this memory."""
+    guest = riscv64_system(cpu)
+    code = SystemSpace(guest, translation_for(guest, cache), space)
+    each = log.exec or log.cpu or log.nochain
+    if log.in_asm or log.op or log.op_opt or log.out_asm or each:
+        from jitemu.runtime.tracing import Tracer
+
+        code.trace(Tracer(log, guest, privilege=privilege_of), each)
+    hart = EngineHart(code, hart_id, cpu)
+    if hot_threshold and not each:
+        start_tiers(hart, code, cpu, hot_threshold)
+    else:
+        hart.requested = lambda processor: hart.apply_changes()
+    return hart
+
+
+def start_tiers(hart: EngineHart, code: SystemSpace, cpu: CpuModel, threshold: int) -> None:
+    """Let hot code become regions."""
+
+    def code_around(pc: int) -> list[tuple[int, bytes]]:
+        record = code.find(pc, hart)
+        if record is None:
+            return []
+        start = record.physical & -PAGE
+        for block in code.physical.blocks:
+            if block.base <= start < block.end:
+                at = start - block.base
+                return [(pc & -PAGE, bytes(block.view[at : at + PAGE]))]
+        return []
+
+    tiers = Tiers(code, cpu, code_around, threshold)
+    hart.state["hot_threshold"] = threshold
+
+    def requested(processor: object) -> None:
+        hart.apply_changes()
+        tiers.install(hart)
+
+    hart.hot = lambda processor: tiers.hot(processor, dict(code.guest.context(hart.state["ctx"])))
+    hart.requested = requested
+    tiers.start()
+
+
