@@ -35,7 +35,7 @@ Snapshot = Callable[[int], list[tuple[int, bytes]]]
 
 
 def _block_signals() -> None:
-    signal.pthread_sigmask(signal.SIG_BLOCK, range(1, signal.NSIG))
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
 
 
 class Worker:
