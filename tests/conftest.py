@@ -1,0 +1,64 @@
+"""What all tests share: real guests, and no skipped test in continuous integration."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+IN_CI = os.environ.get("CI", "") not in ("", "0", "false")
+ENVIRONMENT = dict(os.environ)
+"""As it was at the start: single tests may change the cache's place."""
+
+
+def _fetch(guest: str) -> Path:
+    """The folder of a guest; it is fetched once and kept between runs."""
+    lock = Path(tempfile.gettempdir()) / f"jitemu-tests-{os.getuid()}-{guest}.lock"
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)  # the other test processes wait, then find it there
+        done = subprocess.run(
+            [sys.executable, "-m", "jitemu", "get", guest],
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            timeout=900,
+            check=False,
+        )
+    if done.returncode:
+        last = done.stderr.strip().rpartition("\n")[2]
+        pytest.skip(f"cannot fetch the guest {guest}: {last}")
+    return Path(done.stdout.strip())
+
+
+@pytest.fixture(scope="session")
+def riscv64_linux() -> Path:
+    """The folder with Debian's kernel (Image), busybox and the initramfs files."""
+    return _fetch("riscv64-linux")
+
+
+@pytest.fixture(scope="session")
+def riscv64_root() -> Path:
+    """A tree of Debian's riscv64 programs, for -L."""
+    return _fetch("riscv64-root") / "root"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """In continuous integration a test that is skipped has failed."""
+    report = yield
+    if IN_CI and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = (
+            f"{item.nodeid}\n{reason}\nNo test may be skipped where CI is set: tools/test, "
+            "run as root, installs what the tests need."
+        )
+    return report
