@@ -206,9 +206,12 @@ def check_gzip(path: str, data: bytes) -> None:
         return
     inflater = zlib.decompressobj(31)
     try:
-        while data and not inflater.eof:
-            inflater.decompress(data, CHUNK)
+        while not inflater.eof:
+            output = inflater.decompress(data, CHUNK)
             data = inflater.unconsumed_tail
+            # Input may be used up while output is still to come, so both have to run out.
+            if not data and not output:
+                break
     except zlib.error as error:
         fail(f"-initrd {path}: corrupt gzip data: {error}")
     if not inflater.eof:

@@ -153,5 +153,3 @@ def start_tiers(hart: EngineHart, code: SystemSpace, cpu: CpuModel, threshold: i
     hart.hot = lambda processor: tiers.hot(processor, dict(code.guest.context(hart.state["ctx"])))
     hart.requested = requested
     tiers.start()
-
-
