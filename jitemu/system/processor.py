@@ -133,7 +133,7 @@ def start_tiers(hart: EngineHart, code: SystemSpace, cpu: CpuModel, threshold: i
     """Let hot code become regions."""
 
     def code_around(pc: int) -> list[tuple[int, bytes]]:
-        record = code.find(pc, hart)
+        record = hart.find(pc)
         if record is None:
             return []
         start = record.physical & -PAGE

@@ -113,8 +113,10 @@ class SignalGuard:
         self.restore_terminals()
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
-        # Only a stopped process comes back here, once it is continued.
+        # Here again means stopped and continued, or not stopped at all, for the job has no
+        # shell that could continue it.
         signal.signal(number, self._on_default)
+        self._on_continue(number, None)
 
     def _on_continue(self, _number: int, _frame: FrameType | None) -> None:
         for terminal in self._terminals:
