@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import ctypes
 import random
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from jitemu.backend_llvm.lowering import declarations
 from jitemu.backend_llvm.natives import NativeLowering
 from jitemu.frontends.riscv import d, f, rounding_away
 from jitemu.frontends.riscv.state import RiscvState, S, isa
@@ -22,6 +19,7 @@ from jitemu.ir.code import Function, Op
 from jitemu.ir.native import REGISTRY
 from jitemu.ir.state import layout_of
 from jitemu.isa import Instruction
+from tests.native_code import load
 
 from .riscv_fp_oracle import A0, A3, FA0, FA1, FA2, FA3, Probe, qemu_available, under_qemu
 
@@ -65,24 +63,11 @@ def body_text(insn: Instruction) -> str:
 
 
 @pytest.fixture(scope="module")
-def compiled() -> Iterator[Any]:
-    """The address of an instruction's function."""
-    import llvmlite.binding as llvm
-
-    from jitemu.backend_llvm.target import machine
-
-    machine()
+def compiled() -> dict[str, int]:
+    """The addresses of the instructions' functions."""
     natives = [REGISTRY[n] for n in vars(rounding_away) if n in REGISTRY]
     body = "".join(NativeLowering(LAYOUT).function(n.compile()) for n in natives)
-    body += "".join(body_text(insn) for insn in computing())
-    target = llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), jit=True
-    )
-    engine = llvm.create_mcjit_compiler(
-        llvm.parse_assembly(declarations(body) + "\n" + body), target
-    )
-    yield engine.get_function_address
-    del engine
+    return load(body + "".join(body_text(insn) for insn in computing()))
 
 
 def doubles(source: random.Random) -> int:
@@ -187,7 +172,7 @@ def test_every_form_has_a_definition() -> None:
 
 @pytest.mark.skipif(not qemu_available(), reason="qemu-riscv64 is not installed")
 @pytest.mark.parametrize("insn", computing(), ids=lambda insn: insn.name)
-def test_against_qemu(insn: Instruction, compiled: Any, tmp_path: Path) -> None:
+def test_against_qemu(insn: Instruction, compiled: dict[str, int], tmp_path: Path) -> None:
     used = {x.name: OPERANDS[x.name] for x in insn.fields}
     s = S("user", 0)
     insn.build(s, OPERANDS)
@@ -197,7 +182,7 @@ def test_against_qemu(insn: Instruction, compiled: Any, tmp_path: Path) -> None:
     if insn.name.startswith(("fdiv", "fmadd")):
         samples += ties(insn)
     answers = under_qemu(Probe(insn.encode(**used), 8, 8, to_x), samples, tmp_path)
-    run = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p)(compiled(symbol(insn)))
+    run = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p)(compiled[symbol(insn)])
     state = (ctypes.c_uint64 * (LAYOUT.size // 8))()
     x, fp, frm, flags = (LAYOUT.of(n) // 8 for n in ("x", "f", "frm", "fflags"))
     result = (x if to_x else fp) + FA3

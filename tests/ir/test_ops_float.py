@@ -5,18 +5,20 @@ from __future__ import annotations
 import ctypes
 import itertools
 import random
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
+from jitemu.backend_llvm.natives import NativeLowering
 from jitemu.ir import ops_float
 from jitemu.ir import softfloat as sf
 from jitemu.ir.builder import Builder
 from jitemu.ir.code import WIDTHS, Function
 from jitemu.ir.ops import ROWS
+from jitemu.ir.state import RuntimeState, layout_of
+from tests.native_code import load
 
-Call = Any
+Call = Callable[..., tuple[int, int]]
 
 SAMPLES = 3000
 
@@ -39,37 +41,24 @@ def probe(name: str) -> Function:
 
 
 @pytest.fixture(scope="module")
-def compiled() -> Iterator[dict[str, Call]]:
+def compiled() -> dict[str, Call]:
     """Every row's probe, compiled."""
-    import llvmlite.binding as llvm
-
-    from jitemu.backend_llvm.lowering import declarations
-    from jitemu.backend_llvm.natives import NativeLowering
-    from jitemu.backend_llvm.target import machine
-    from jitemu.ir.state import RuntimeState, layout_of
-
     layout = layout_of(RuntimeState)
-    body = "".join(NativeLowering(layout).function(probe(name)) for name in ops_float.FLOAT)
-    machine()
-    host = llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), jit=True
-    )
-    module = llvm.parse_assembly(declarations(body) + "\n" + body)
-    engine = llvm.create_mcjit_compiler(module, host)
+    symbols = load("".join(NativeLowering(layout).function(probe(n)) for n in ops_float.FLOAT))
     kind = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, *[ctypes.c_uint64] * 4)
     state = (ctypes.c_uint64 * (layout.size // 8))()
     at = layout.of("scratch") // 8
-    calls: dict[str, Call] = {}
-    for name in ops_float.FLOAT:
-        native = kind(engine.get_function_address(f"probe_{name}"))
 
-        def call(mode: int, *args: int, native: Any = native) -> tuple[int, int]:
+    def call_of(name: str) -> Call:
+        native = kind(symbols[f"probe_{name}"])
+
+        def call(mode: int, *args: int) -> tuple[int, int]:
             bits = native(state, mode, *args, *[0] * (3 - len(args)))
             return bits, state[at]
 
-        calls[name] = call
-    yield calls
-    del engine
+        return call
+
+    return {name: call_of(name) for name in ops_float.FLOAT}
 
 
 def edges(width: int) -> list[int]:

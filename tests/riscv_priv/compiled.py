@@ -6,35 +6,18 @@ import ctypes
 from collections.abc import Callable
 from functools import cache
 
-from jitemu.backend_llvm.lowering import declarations
 from jitemu.backend_llvm.natives import NativeLowering
-from jitemu.backend_llvm.objects import place, read_object
-from jitemu.backend_llvm.target import compile_text
 from jitemu.frontends.riscv.privileged import HartState
 from jitemu.ir.machine import PagedMemory
 from jitemu.ir.native import REGISTRY
 from jitemu.ir.state import layout_of
 from jitemu.runtime.stateview import StateView
+from tests.native_code import load
 from tests.riscv_priv.hart import CODE_WRITTEN, RAM_SIZE, Hart
 
 LAYOUT = layout_of(HartState)
 FRONTEND = "jitemu.frontends.riscv."
 CALLBACKS = {"host_clock": 2, "mmio_read": 2, "mmio_write": 3, "timer_notify": 1}
-
-
-def executable(code: Callable[[int], bytes]) -> int:
-    """The address, below 2 GiB, of this code (which is told the address)."""
-    libc = ctypes.CDLL(None)
-    libc.mmap.restype = ctypes.c_void_p
-    size, private, anonymous, low = 1 << 20, 0x02, 0x20, 0x40
-    read, write, execute = 1, 2, 4
-    flags = private | anonymous | low
-    start = libc.mmap(None, ctypes.c_size_t(size), read | write, flags, -1, ctypes.c_long(0))
-    data = code(start)
-    assert len(data) <= size
-    ctypes.memmove(start, data, len(data))
-    assert libc.mprotect(ctypes.c_void_p(start), ctypes.c_size_t(size), read | execute) == 0
-    return start
 
 
 @cache
@@ -46,9 +29,7 @@ def library() -> dict[str, int]:
         if function.scope.get("__name__", FRONTEND).startswith(FRONTEND)
     )
     lowered += NativeLowering(LAYOUT).function(CODE_WRITTEN.compile())
-    blob = read_object(compile_text(f"{declarations(lowered)}\n{lowered}", "default"))
-    base = executable(lambda address: place(blob, address, {}))
-    return {name: base + offset for name, offset in blob.symbols.items()}
+    return load(lowered, "default")
 
 
 class Twins(Hart):
