@@ -19,7 +19,7 @@ from jitemu.ir.emitter import Emitter
 from jitemu.isa import Decoded, Decoder
 
 MASK64 = (1 << 64) - 1
-_NOT_LIFTED = frozenset(("call", "exit", "exitnext", "leave", "leaveif", "fpset", "fpflags"))
+_NOT_LIFTED = frozenset(("call", "exit", "exitnext", "leave", "leaveif"))
 
 ReadCode = Callable[[int], bytes]
 """Guest bytes at an address: 4, or 2 at the end of what may be lifted, or none."""
@@ -47,6 +47,8 @@ class Region:
     blob: Blob
     exits: list[int] = field(default_factory=list[int])
     """Guest targets of exit.0, exit.1, ..."""
+    entries: list[int] = field(default_factory=list[int])
+    """Guest addresses that entry.0, entry.1, ... go on at; the head is the first."""
     covered: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
     """(guest pc, bytes) of what was lifted."""
     instructions: int = 0
@@ -61,6 +63,8 @@ class _Lifted:
     code: Block
     successors: list[int]
     """Guest addresses that control may go to directly."""
+    returns: int | None = None
+    """Where a call comes back to."""
 
 
 class Lifter:
@@ -88,6 +92,8 @@ class Lifter:
             others = [s for s in found.successors if s not in straight]
             if not self.request.single:
                 work = straight + work + others
+                if found.returns is not None:
+                    work.append(found.returns)
             elif not others:
                 work = straight
         return self.lifted
@@ -111,9 +117,20 @@ class Lifter:
             successors = [following, last.args[1].const or 0]
         else:
             successors = []
-        if last is not None and last.name == "jump" and any(op.name == "set" for op in ops):
-            successors = []
-        return _Lifted(pc, decoded.length, s.block, successors)
+        returns = None
+        if last is not None and last.name != "branch" and any(op.name == "set" for op in ops):
+            successors, returns = [], following
+        return _Lifted(pc, decoded.length, s.block, successors, returns)
+
+    def entries(self) -> list[int]:
+        """The head, loop heads, and where calls come back to."""
+        found = {self.request.head: None}
+        for item in self.lifted.values():
+            targets = [s for s in item.successors if s <= item.pc]
+            if item.returns is not None:
+                targets.append(item.returns)
+            found.update((t, None) for t in targets if t in self.lifted)
+        return list(found)
 
     def _build(self, decoded: Decoded, pc: int) -> Emitter:
         s = self.target.emitter(self.target.mode)
@@ -126,10 +143,13 @@ class Lifter:
 class RegionLowering(StencilLowering):
     """Lowers a region's instructions into one LLVM function."""
 
-    def __init__(self, target: Target, request: Request, lifted: dict[int, _Lifted]) -> None:
+    def __init__(
+        self, target: Target, request: Request, lifted: dict[int, _Lifted], entries: list[int]
+    ) -> None:
         super().__init__(target, Key("region", ""), (), cold=False)
         self.request = request
         self.lifted = lifted
+        self.entries = entries
         self.exits: dict[int, int] = {}
         self.pending: set[int] = set()
         self.registers: set[tuple[str, int]] = set()
@@ -192,7 +212,7 @@ class RegionLowering(StencilLowering):
         self.tail_word("look", self.pins)
 
     def _requested(self) -> str:
-        value = self.temp(f"load atomic i64, ptr {self.word('exit_request')} monotonic, align 8")
+        value = self.temp(f"load atomic i64, ptr {self.word('leave_request')} monotonic, align 8")
         return self.temp(f"icmp ne i64 {value}, 0")
 
     def _reload(self) -> None:
@@ -307,8 +327,19 @@ class RegionLowering(StencilLowering):
         for line in self.lines:
             body.extend(self._writeback() if line == "@@WRITEBACK" else (line,))
         params = parameters(len(self.target.pinned))
-        head = f'define {CC} void @region({params}) nounwind "no-jump-tables"="true" {{'
-        return "\n".join([head, *self._entry(), *body, "}"])
+        head = f'define internal {CC} void @region({params}) nounwind "no-jump-tables"="true" {{'
+        text = [head, *self._entry(), *body, "}"]
+        arguments_ = arguments(self.entry)
+        for number in range(len(self.entries)):
+            text += [
+                f'define {CC} void @"entry.{number}"({params}) nounwind {{',
+                f"%at = getelementptr i8, ptr %s, i64 {self.layout.of('region_entry')}",
+                f"store i64 {number}, ptr %at",
+                f"musttail call {CC} void @region({arguments_})",
+                "ret void",
+                "}",
+            ]
+        return "\n".join(text)
 
     def _tails(self) -> None:
         for pc in sorted(self.pending):
@@ -346,7 +377,16 @@ class RegionLowering(StencilLowering):
                 first.append(f"{name}.in = load i64, ptr {name}.at, !alias.scope !12, !noalias !11")
                 value = f"{name}.in"
             first.append(f"store i64 {value}, ptr {name}")
-        first.append(f"br label %pc.{self.request.head:x}")
+        if len(self.entries) == 1:
+            first.append(f"br label %pc.{self.request.head:x}")
+            return first
+        at = self.target.layout.of("region_entry")
+        first.append(f"%entry.at = getelementptr i8, ptr %s, i64 {at}")
+        first.append("%entry = load i64, ptr %entry.at")
+        cases = " ".join(
+            f"i64 {number}, label %pc.{pc:x}" for number, pc in enumerate(self.entries) if number
+        )
+        first.append(f"switch i64 %entry, label %pc.{self.request.head:x} [ {cases} ]")
         return first
 
     def _writeback(self) -> list[str]:
@@ -371,10 +411,10 @@ _ALIAS = """
 
 
 def region_text(
-    target: Target, request: Request, lifted: dict[int, _Lifted]
+    target: Target, request: Request, lifted: dict[int, _Lifted], entries: list[int]
 ) -> tuple[str, list[int]]:
     """(LLVM text of the module, guest targets of its exits)."""
-    low = RegionLowering(target, request, lifted)
+    low = RegionLowering(target, request, lifted, entries)
     body = low.text()
     params = parameters(len(target.pinned))
     exits = list(low.exits)
@@ -392,10 +432,12 @@ def compile_region(
     """Lift and compile; None if there is nothing to lift at the head."""
     from jitemu.backend_llvm.target import compile_text
 
-    lifted = Lifter(target, decoder, read, request).run()
+    lifter = Lifter(target, decoder, read, request)
+    lifted = lifter.run()
     if not lifted:
         return None
-    text, exits = region_text(target, request, lifted)
+    entries = lifter.entries()
+    text, exits = region_text(target, request, lifted, entries)
     blob = read_object(compile_text(text, "region"))
     covered = [(item.pc, item.length) for item in lifted.values()]
-    return Region(request.head, blob, exits, covered, len(lifted))
+    return Region(request.head, blob, exits, entries, covered, len(lifted))

@@ -35,6 +35,10 @@ class RuntimeState:
 
     exit_request: int
     """Not 0: look around at the next backward or indirect jump."""
+    leave_request: int
+    """Not 0: the same, and regions look around too (they are not sampled)."""
+    region_entry: int
+    """Which of its entries a region was entered by."""
     ctx_tag: int
     """The translation context, in the bits that jump-cache tags have for it."""
     pc: int

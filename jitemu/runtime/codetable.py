@@ -89,12 +89,15 @@ class BlockRecord:
     INCOMING = 0x40
     """First exit record that is linked to this block."""
     REGION = 0x48
-    """The region that took over (of a block), or its head (of a region)."""
+    """The region that took over (of a block), or its first head (of a region)."""
     SECOND = 0x50
     """Physical address behind the page that its only instruction crosses, or 0."""
     HOST_SIZE = 0x58
     INSNS = 0x60
-    LENGTH = 0x68
+    NEXT_HEAD = 0x68
+    """Of a head: the region's next one."""
+    IS_REGION = 0x70
+    LENGTH = 0x78
 
 
 class ExitRecord:
@@ -308,16 +311,37 @@ def forget(s: RuntimeState, record: int) -> None:
 
 
 @native
+def add_head(s: RuntimeState, region: int, head: int, entry: int) -> None:
+    """Let a region take over a block's entry."""
+    store64(head + BlockRecord.NEXT_HEAD, load64(region + BlockRecord.REGION))
+    store64(region + BlockRecord.REGION, head)
+    store64(head + BlockRecord.REGION, region)
+    redirect(s, head, entry)
+
+
+@native
+def drop_region(s: RuntimeState, region: int) -> None:
+    """Give a region's heads their own code back, and forget it."""
+    head = load64(region + BlockRecord.REGION)
+    while head:
+        store64(head + BlockRecord.REGION, 0)
+        redirect(s, head, load64(head + BlockRecord.CODE))
+        head = load64(head + BlockRecord.NEXT_HEAD)
+    store64(region + BlockRecord.REGION, 0)
+    forget(s, region)
+
+
+@native
 def forget_with_region(s: RuntimeState, record: int) -> None:
-    """Forget a block and the region that took it over, or a region (its head stays)."""
-    other = load64(record + BlockRecord.REGION)
-    if other:
-        store64(other + BlockRecord.REGION, 0)
-        store64(record + BlockRecord.REGION, 0)
-        if load64(other + BlockRecord.ENTRY) == load64(record + BlockRecord.CODE):
-            redirect(s, other, load64(other + BlockRecord.CODE))
-        else:
-            forget(s, other)
+    """Forget a block and the region that took it over, or a region."""
+    if load64(record + BlockRecord.CODE) == 0:
+        return
+    if load64(record + BlockRecord.IS_REGION):
+        drop_region(s, record)
+        return
+    region = load64(record + BlockRecord.REGION)
+    if region:
+        drop_region(s, region)
     forget(s, record)
 
 

@@ -34,6 +34,7 @@ from jitemu.runtime.lookup import (
     EXIT_PAGE,
     EXIT_REQUESTED,
     REQUEST_ENGINE,
+    REQUEST_SAMPLE,
 )
 from jitemu.runtime.records import CodeTables, NativeMemory, Record, place_bytes
 from jitemu.runtime.stateview import StateView
@@ -123,34 +124,45 @@ class CodeSpace:
         self.tables.set(Control.NEXT, self.floor)
         self.forget_jumps()
 
-    def find(self, pc: int, processor: Processor) -> Record | None:
-        """The block at a pc, as the processor would find it."""
-        for record in self.tables.live():
-            if record.pc == pc and record.tag == processor.tag_of(pc):
-                return record
-        return None
-
     # Regions
 
     def install(self, region: Region, head: Record, processor: Processor) -> None:
-        """Put a compiled region into the arena and let it take over its head's entry."""
+        """Put a compiled region into the arena and let it take over its heads' entries."""
         tables = self.tables
         base = (tables.get(Control.NEXT) + 63) & ~63
+        made = tables.new_record(head.pc, head.tag, head.physical, base, len(region.exits))
+        made.set(BlockRecord.IS_REGION, 1)
+        code = self._region_code(region, made, base, processor.paged)
+        if base + len(code) > tables.get(Control.END):
+            return
+        self.arena.write(base, code)
+        tables.set(Control.NEXT, base + len(code) + 15 & ~15)
+        made.set(BlockRecord.HOST_SIZE, len(code))
+        self.note_region(made, region.covered, processor)
+        for number, pc in enumerate(region.entries):
+            tag = pc ^ head.pc ^ head.tag
+            physical = head.physical & -PAGE | pc % PAGE if processor.paged else pc
+            address = processor.native("table_find", tag, physical)
+            if address and not tables.record(address).region:
+                entry = base + region.blob.symbols[f"entry.{number}"]
+                processor.native("add_head", made.address, address, entry)
+        self.forget_jumps()
+
+    def _region_code(self, region: Region, made: Record, base: int, paged: bool) -> bytes:
+        """The region's bytes for a host address, with the stubs of its exits behind."""
+        tables = self.tables
         size = (len(region.blob.code) + 15) & ~15
-        sites = {s: o for o, _, s, _ in region.blob.relocations if s.startswith("exit.")}
-        count = len(region.exits)
         stubs = bytearray()
         symbols: dict[str, int] = {}
-        made = tables.new_record(head.pc, head.tag, head.physical, base, count)
+        sites = {s: o for o, _, s, _ in region.blob.relocations if s.startswith("exit.")}
         linked = 0
         for number, target in enumerate(region.exits):
             name = f"exit.{number}"
             address = symbols[name] = base + size + len(stubs)
             record = made.word(BlockRecord.EXITS) + linked * ExitRecord.LENGTH
-            far = processor.paged and (target ^ head.pc) >> 12
-            stub = self.translation.stub(
-                "far" if far else "link", {"target": target, "site": record}, address
-            )
+            far = paged and (target ^ made.pc) >> 12
+            holes = {"target": target, "site": record}
+            stub = self.translation.stub("far" if far else "link", holes, address)
             stubs += stub.ljust((len(stub) + 7) & ~7, b"\xcc")
             if not far and name in sites:
                 exit_record = tables.record(record)
@@ -160,17 +172,7 @@ class CodeSpace:
                 exit_record.set(ExitRecord.LINKED, 0)
                 linked += 1
         made.set(BlockRecord.EXIT_COUNT, linked)
-        total = size + len(stubs)
-        if base + total > tables.get(Control.END):
-            return
-        self.arena.write(base, place(region.blob, base, symbols).ljust(size, b"\xcc") + stubs)
-        tables.set(Control.NEXT, base + total + 15 & ~15)
-        made.set(BlockRecord.HOST_SIZE, total)
-        made.set(BlockRecord.REGION, head.address)
-        head.set(BlockRecord.REGION, made.address)
-        self.note_region(made, region.covered, processor)
-        processor.native("redirect", head.address, base)
-        self.forget_jumps()
+        return place(region.blob, base, symbols).ljust(size, b"\xcc") + stubs
 
     def note_region(
         self, made: Record, covered: list[tuple[int, int]], processor: Processor
@@ -199,6 +201,7 @@ class Processor:
         state, at = self.state, self.state.at
         self._pc = at["pc"]
         self._request = at["exit_request"]
+        self._leave = at["leave_request"]
         symbols = space.symbols
         for name in ("dispatch", "look", "link", "crossed", "exit"):
             state[name] = symbols[name]
@@ -262,7 +265,10 @@ class Processor:
 
     def request(self, what: int) -> None:
         """Ask native code to look around, from any thread."""
-        self.state.words[self._request] |= what
+        words = self.state.words
+        words[self._request] |= what
+        if what != REQUEST_SAMPLE:
+            words[self._leave] |= what
 
     def run(self) -> int:
         """Run until something is not the engine's business; the exit reason."""
@@ -346,9 +352,14 @@ class Processor:
         """The guest code that a block was made from."""
         raise NotImplementedError
 
-    def tag_of(self, pc: int) -> int:
-        """The tag that a block at this pc has."""
+    def find(self, pc: int) -> Record | None:
+        """The block at a pc that is mapped, if there is one."""
         raise NotImplementedError
+
+    def record_at(self, tag: int, physical: int) -> Record | None:
+        """The block with this tag and physical address."""
+        address = self.native("table_find", tag, physical)
+        return self.space.tables.record(address) if address else None
 
     def note_page(self, number: int, record: int, low: int, high: int) -> None:
         """Bytes [low, high) of a page of code made a region."""

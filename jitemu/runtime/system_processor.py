@@ -149,8 +149,10 @@ class SystemProcessor(Processor):
                 return bytes(block.view[at : at + size])
         return b""
 
-    def tag_of(self, pc: int) -> int:
-        return pc ^ self.state["ctx_tag"]
+    def find(self, pc: int) -> Record | None:
+        if not self.native("fetch_translate", pc):
+            return None
+        return self.record_at(pc ^ self.state["ctx_tag"], self.state["fetch_physical"])
 
     def note_page(self, number: int, record: int, low: int, high: int) -> None:
         super().note_page(number, record, low, high)

@@ -121,7 +121,7 @@ class Tiers:
 
     def hot(self, processor: Processor, holes: dict[str, int]) -> None:
         """The block at the processor's pc has become hot."""
-        block = self.space.find(processor.pc, processor)
+        block = processor.find(processor.pc)
         if block is None or block.region:
             return
         self.quiet = 0
@@ -157,9 +157,9 @@ class Tiers:
             if isinstance(result, str):
                 self.failures.append(result)
             elif result is not None and block is not None:
-                code, symbols, relocations, exits, covered, instructions = result
+                code, symbols, relocations, exits, entries, covered, instructions = result
                 blob = Blob(code, symbols, relocations)
-                region = Region(block.pc, blob, exits, covered, instructions)
+                region = Region(block.pc, blob, exits, entries, covered, instructions)
                 if self._unchanged(pieces):
                     self.done.append((block, generation, region))
                     for processor in self.space.processors:

@@ -458,6 +458,8 @@ def begin_record(s: RuntimeState, pc: int, tag: int, physical: int, start: int) 
     store64(record + BlockRecord.INCOMING, 0)
     store64(record + BlockRecord.REGION, 0)
     store64(record + BlockRecord.SECOND, 0)
+    store64(record + BlockRecord.NEXT_HEAD, 0)
+    store64(record + BlockRecord.IS_REGION, 0)
     return record
 
 

@@ -190,8 +190,8 @@ class UserProcessor(Processor):
     def guest_bytes(self, record: Record) -> bytes:
         return ctypes.string_at(record.pc, record.size)
 
-    def tag_of(self, pc: int) -> int:
-        return pc
+    def find(self, pc: int) -> Record | None:
+        return self.record_at(pc, pc)
 
     def make_room(self) -> None:
         """Flush, when no other thread can be in the code that goes away."""

@@ -73,6 +73,7 @@ def main() -> None:
                     blob.symbols,
                     blob.relocations,
                     region.exits,
+                    region.entries,
                     region.covered,
                     region.instructions,
                 ),
