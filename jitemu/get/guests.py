@@ -19,7 +19,7 @@ from jitemu.get.cpio import Cpio
 from jitemu.get.kernel_modules import loading_order
 from jitemu.messages import fail
 
-FORMAT = 1
+FORMAT = 2
 """Raised when what is written changes, so that folders made before are made again."""
 SUITE = "trixie"
 ARCHITECTURE = "riscv64"
