@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from jitemu.backend_llvm.convention import CC, arguments, parameters
 from jitemu.backend_llvm.lowering import declarations
+from jitemu.backend_llvm.narrow import Register, narrow_registers
 from jitemu.backend_llvm.objects import Blob, read_object
 from jitemu.backend_llvm.stencils import METADATA, Key, StencilLowering, Target
 from jitemu.ir.code import WIDTHS, Block, Op
@@ -150,10 +151,11 @@ class RegionLowering(StencilLowering):
         self.request = request
         self.lifted = lifted
         self.entries = entries
+        self.narrow = narrow_registers(item.code for item in lifted.values())
         self.exits: dict[int, int] = {}
         self.pending: set[int] = set()
-        self.registers: set[tuple[str, int]] = set()
-        self.dirty: set[tuple[str, int]] = set()
+        self.registers: set[Register] = set()
+        self.dirty: set[Register] = set()
         self.current = 0
         self.following = 0
         for number, pin in enumerate(target.pinned):
@@ -169,13 +171,24 @@ class RegionLowering(StencilLowering):
     def op_get(self, op: Op) -> str:
         kind, index = op.attrs
         self.registers.add((str(kind), int(index)))
-        return self.temp(f"load i64, ptr {self._variable(kind, index)}")
+        return self._read((str(kind), int(index)))
+
+    def _read(self, register: Register) -> str:
+        """A register's 64-bit value."""
+        name = self._variable(*register)
+        if register not in self.narrow:
+            return self.temp(f"load i64, ptr {name}")
+        return self.temp(f"sext i32 {self.temp(f'load i32, ptr {name}')} to i64")
 
     def op_set(self, op: Op) -> None:
         kind, index = op.attrs
         self.registers.add((str(kind), int(index)))
         self.dirty.add((str(kind), int(index)))
-        self.put(f"store i64 {self.ref(op.args[0])}, ptr {self._variable(kind, index)}")
+        name, value = self._variable(kind, index), self.ref(op.args[0])
+        if (str(kind), int(index)) in self.narrow:
+            self.put(f"store i32 {self.temp(f'trunc i64 {value} to i32')}, ptr {name}")
+        else:
+            self.put(f"store i64 {value}, ptr {name}")
 
     def _is_pinned(self, register: tuple[str, int]) -> bool:
         kind, index = register
@@ -212,16 +225,13 @@ class RegionLowering(StencilLowering):
         self.tail_word("look", self.pins)
 
     def _requested(self) -> str:
-        value = self.temp(f"load atomic i64, ptr {self.word('leave_request')} monotonic, align 8")
+        value = self.temp("load atomic i64, ptr @leave monotonic, align 8")
         return self.temp(f"icmp ne i64 {value}, 0")
 
     def _reload(self) -> None:
         """Write the state's registers back and take the pinned ones for a tail call."""
         self.put("@@WRITEBACK")
-        self.pins = [
-            self.temp(f"load i64, ptr {self._variable(self.target.pinned_class, r)}")
-            for r in self.target.pinned
-        ]
+        self.pins = [self._read((self.target.pinned_class, r)) for r in self.target.pinned]
 
     # Memory
 
@@ -231,7 +241,7 @@ class RegionLowering(StencilLowering):
 
     def pointer(self, address: str, size: int, write: bool, atomic: bool) -> str:
         if self.target.mode == "user":
-            return self.temp(f"getelementptr i8, ptr %base, i64 {address}")
+            return self.temp(f"getelementptr i8, ptr null, i64 {address}")
         hit, entry = self.tlb_probe(address, size, write, atomic, str(self.request.holes["tlb"]))
         fast, slow, done = self.label(), self.label(), self.label()
         self.put(f"br i1 {hit}, label %{fast}, label %{slow}, !prof !7")
@@ -327,8 +337,10 @@ class RegionLowering(StencilLowering):
         for line in self.lines:
             body.extend(self._writeback() if line == "@@WRITEBACK" else (line,))
         params = parameters(len(self.target.pinned))
-        head = f'define internal {CC} void @region({params}) nounwind "no-jump-tables"="true" {{'
-        text = [head, *self._entry(), *body, "}"]
+        head = f'define internal {CC} void @region({params}) nounwind {ATTRIBUTES} {{'
+        entry = self._entry()
+        wide = self._wide() if "begin:" in entry else []
+        text = [head, *entry, *body, *wide, "}"]
         arguments_ = arguments(self.entry)
         for number in range(len(self.entries)):
             text += [
@@ -361,33 +373,67 @@ class RegionLowering(StencilLowering):
             self.tail_word("dispatch", self.pins)
 
     def _entry(self) -> list[str]:
-        lines = ["%base = load ptr, ptr %base.at"] if self.target.mode == "user" else []
+        """Registers into variables; narrow ones are checked; on to the entry asked for."""
+        lines: list[str] = []
+        checks: list[str] = []
         for kind, index in sorted(self.registers):
             name = self._variable(kind, index)
-            lines.append(f"{name} = alloca i64")
-        at = self.target.layout.of("guest_base")
-        first = [f"%base.at = getelementptr i8, ptr %s, i64 {at}", *lines]
-        for kind, index in sorted(self.registers):
-            name = self._variable(kind, index)
+            narrow = (kind, index) in self.narrow
+            lines.append(f"{name} = alloca {'i32' if narrow else 'i64'}")
             if self._is_pinned((kind, index)):
                 value = f"%p{self.target.pinned.index(index)}"
             else:
                 offset = self.target.layout.of(kind, index)
-                first.append(f"{name}.at = getelementptr i8, ptr %s, i64 {offset}")
-                first.append(f"{name}.in = load i64, ptr {name}.at, !alias.scope !12, !noalias !11")
+                lines.append(f"{name}.at = getelementptr i8, ptr %s, i64 {offset}")
+                lines.append(f"{name}.in = load i64, ptr {name}.at, !alias.scope !12, !noalias !11")
                 value = f"{name}.in"
-            first.append(f"store i64 {value}, ptr {name}")
-        if len(self.entries) == 1:
-            first.append(f"br label %pc.{self.request.head:x}")
-            return first
+            if narrow:
+                lines.append(f"{name}.n = trunc i64 {value} to i32")
+                lines.append(f"{name}.s = sext i32 {name}.n to i64")
+                lines.append(f"{name}.d = xor i64 {name}.s, {value}")
+                checks.append(f"{name}.d")
+                lines.append(f"store i32 {name}.n, ptr {name}")
+            else:
+                lines.append(f"store i64 {value}, ptr {name}")
         at = self.target.layout.of("region_entry")
-        first.append(f"%entry.at = getelementptr i8, ptr %s, i64 {at}")
-        first.append("%entry = load i64, ptr %entry.at")
+        lines.append(f"%entry.at = getelementptr i8, ptr %s, i64 {at}")
+        lines.append("%entry = load i64, ptr %entry.at")
+        if checks:
+            lines += self._check(checks)
+        lines += self._switch("pc", self.entries)
+        return lines
+
+    @staticmethod
+    def _check(checks: list[str]) -> list[str]:
+        """Go on at %begin if all of these are 0, else at the entry's baseline code."""
+        lines: list[str] = []
+        total = checks[0]
+        for number, check in enumerate(checks[1:]):
+            lines.append(f"%wide.{number} = or i64 {total}, {check}")
+            total = f"%wide.{number}"
+        lines.append(f"%narrow = icmp eq i64 {total}, 0")
+        lines.append("br i1 %narrow, label %begin, label %wide, !prof !7")
+        lines.append("begin:")
+        return lines
+
+    @staticmethod
+    def _switch(prefix: str, entries: list[int]) -> list[str]:
+        first = f"label %{prefix}.{entries[0]:x}"
+        if len(entries) == 1:
+            return [f"br {first}"]
         cases = " ".join(
-            f"i64 {number}, label %pc.{pc:x}" for number, pc in enumerate(self.entries) if number
+            f"i64 {n}, label %{prefix}.{pc:x}" for n, pc in enumerate(entries) if n
         )
-        first.append(f"switch i64 %entry, label %pc.{self.request.head:x} [ {cases} ]")
-        return first
+        return [f"switch i64 %entry, {first} [ {cases} ]"]
+
+    def _wide(self) -> list[str]:
+        """Where entries go whose registers do not fit: the baseline code of their block."""
+        lines = ["wide:", *self._switch("wide", self.entries)]
+        for number, pc in enumerate(self.entries):
+            lines.append(f"wide.{pc:x}:")
+            lines.append(f'musttail call {CC} void @"wide.{number}"({arguments(self.entry)})')
+            lines.append("ret void")
+        return lines
 
     def _writeback(self) -> list[str]:
         lines: list[str] = []
@@ -400,6 +446,9 @@ class RegionLowering(StencilLowering):
             lines.append(f"store i64 %w{self.temps}, ptr {name}.at, !alias.scope !12, !noalias !11")
         return lines
 
+
+ATTRIBUTES = '"no-jump-tables"="true" null_pointer_is_valid'
+"""Guest address 0 is an address like others."""
 
 _ALIAS = """
 !11 = !{!13}
@@ -418,11 +467,13 @@ def region_text(
     body = low.text()
     params = parameters(len(target.pinned))
     exits = list(low.exits)
-    head = "".join(
-        f'declare dso_local {CC} void @"exit.{n}"({params})\n' for n in range(len(exits))
-    )
+    names = [f"exit.{n}" for n in range(len(exits))]
+    if "wide:" in body:
+        names += [f"wide.{n}" for n in range(len(entries))]
+    head = "".join(f'declare dso_local {CC} void @"{n}"({params})\n' for n in names)
     if "constrained" in body:
         body = body.replace(") nounwind", ") nounwind strictfp", 1)
+    head += "@leave = external dso_local global i64\n"
     return head + declarations(body) + "\n" + body + METADATA + _ALIAS, exits
 
 

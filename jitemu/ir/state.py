@@ -35,8 +35,8 @@ class RuntimeState:
 
     exit_request: int
     """Not 0: look around at the next backward or indirect jump."""
-    leave_request: int
-    """Not 0: the same, and regions look around too (they are not sampled)."""
+    leave_at: int
+    """Host address of the word that, not 0, has regions look around (they are not sampled)."""
     region_entry: int
     """Which of its entries a region was entered by."""
     ctx_tag: int
@@ -84,8 +84,6 @@ class RuntimeState:
     """Record of the exit that wants to be linked to the block at ``pc``."""
     fetch_physical: int
     """Physical address of pc, from the last look-up."""
-    guest_base: int
-    """Host address of guest address 0 (user mode)."""
     ram_base: int
     ram_size: int
     ram_host: int

@@ -32,6 +32,17 @@ class Arena:
         fd = self._map_writable()
         self.base = self._map_executable(fd, size)
         os.close(fd)
+        self.leave = ctypes.c_uint64.from_address(self._map_data())
+        """A word that translated code reaches by a 32-bit distance."""
+
+    def _map_data(self) -> int:
+        """A page of plain memory behind the code."""
+        address = self.base + self.size
+        protection = mmap.PROT_READ | mmap.PROT_WRITE
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_FIXED_NOREPLACE
+        if libc.mmap(address, mmap.PAGESIZE, protection, flags, -1, 0) != address:
+            raise OSError("no room behind translated code")
+        return address
 
     def _map_writable(self) -> int:
         fd = os.memfd_create("jitemu-code")

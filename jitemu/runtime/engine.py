@@ -132,28 +132,38 @@ class CodeSpace:
         base = (tables.get(Control.NEXT) + 63) & ~63
         made = tables.new_record(head.pc, head.tag, head.physical, base, len(region.exits))
         made.set(BlockRecord.IS_REGION, 1)
-        code = self._region_code(region, made, base, processor.paged)
+        heads = self._heads(region, head, processor)
+        symbols = {"leave": ctypes.addressof(self.arena.leave)}
+        for number, record in enumerate(heads):
+            symbols[f"wide.{number}"] = (record or head).code
+        code = self._region_code(region, made, base, processor.paged, symbols)
         if base + len(code) > tables.get(Control.END):
             return
         self.arena.write(base, code)
         tables.set(Control.NEXT, base + len(code) + 15 & ~15)
         made.set(BlockRecord.HOST_SIZE, len(code))
         self.note_region(made, region.covered, processor)
-        for number, pc in enumerate(region.entries):
-            tag = pc ^ head.pc ^ head.tag
-            physical = head.physical & -PAGE | pc % PAGE if processor.paged else pc
-            address = processor.native("table_find", tag, physical)
-            if address and not tables.record(address).region:
+        for number, record in enumerate(heads):
+            if record is not None and not record.region:
                 entry = base + region.blob.symbols[f"entry.{number}"]
-                processor.native("add_head", made.address, address, entry)
+                processor.native("add_head", made.address, record.address, entry)
         self.forget_jumps()
 
-    def _region_code(self, region: Region, made: Record, base: int, paged: bool) -> bytes:
+    def _heads(self, region: Region, head: Record, processor: Processor) -> list[Record | None]:
+        """The blocks that begin at the region's entries."""
+        heads: list[Record | None] = []
+        for pc in region.entries:
+            physical = head.physical & -PAGE | pc % PAGE if processor.paged else pc
+            heads.append(processor.record_at(pc ^ head.pc ^ head.tag, physical))
+        return heads
+
+    def _region_code(
+        self, region: Region, made: Record, base: int, paged: bool, symbols: dict[str, int]
+    ) -> bytes:
         """The region's bytes for a host address, with the stubs of its exits behind."""
         tables = self.tables
         size = (len(region.blob.code) + 15) & ~15
         stubs = bytearray()
-        symbols: dict[str, int] = {}
         sites = {s: o for o, _, s, _ in region.blob.relocations if s.startswith("exit.")}
         linked = 0
         for number, target in enumerate(region.exits):
@@ -201,7 +211,6 @@ class Processor:
         state, at = self.state, self.state.at
         self._pc = at["pc"]
         self._request = at["exit_request"]
-        self._leave = at["leave_request"]
         symbols = space.symbols
         for name in ("dispatch", "look", "link", "crossed", "exit"):
             state[name] = symbols[name]
@@ -211,6 +220,7 @@ class Processor:
         state["host_clock"] = ctypes.cast(libc.clock_gettime, ctypes.c_void_p).value or 0
         state["code"] = space.tables.control.address
         state["paged"] = int(self.paged)
+        state["leave_at"] = ctypes.addressof(space.arena.leave)
         state["heat"] = space.heat.address
         state["heat_mask"] = (1 << HEAT_BITS) - 1
         self.forget_jumps()
@@ -265,10 +275,14 @@ class Processor:
 
     def request(self, what: int) -> None:
         """Ask native code to look around, from any thread."""
-        words = self.state.words
-        words[self._request] |= what
+        self.state.words[self._request] |= what
         if what != REQUEST_SAMPLE:
-            words[self._leave] |= what
+            self.space.arena.leave.value = what
+
+    @property
+    def asked(self) -> bool:
+        """It has been asked for more than a sample, and has not looked around yet."""
+        return self.state.words[self._request] & ~REQUEST_SAMPLE != 0
 
     def run(self) -> int:
         """Run until something is not the engine's business; the exit reason."""

@@ -102,5 +102,6 @@ def heat_up(s: RuntimeState, tag: int) -> int:
 
 @native
 def take_request(s: RuntimeState) -> int:
-    """The bits of exit_request and leave_request, which are 0 afterwards."""
-    return exchange(addressof(s.exit_request), 0) | exchange(addressof(s.leave_request), 0)
+    """The bits of exit_request, which is 0 afterwards, as is what regions look at."""
+    store64(s.leave_at, 0)
+    return exchange(addressof(s.exit_request), 0)

@@ -145,7 +145,7 @@ def system_look_around(s: RuntimeState) -> int:
         hot = heat_up(s, s.pc ^ s.ctx_tag)
     if hot:
         s.exit_request |= request & ~REQUEST_SAMPLE
-        s.leave_request |= request & ~REQUEST_SAMPLE
+        store64(s.leave_at, request & ~REQUEST_SAMPLE)
         return leave(s, EXIT_HOT)
     take_interrupt(s)
     if request & REQUEST_ENGINE:

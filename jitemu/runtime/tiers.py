@@ -114,6 +114,8 @@ class Tiers:
             time.sleep(SLOW_SAMPLE_SECONDS if slow else SAMPLE_SECONDS)
             self.quiet += 1
             for processor in self.space.processors:
+                if processor.asked:  # another thread may have taken the word regions see
+                    self.space.arena.leave.value = 1
                 if processor.running:
                     processor.request(REQUEST_SAMPLE)
 
