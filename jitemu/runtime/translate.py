@@ -329,11 +329,13 @@ def place_stub(s: RuntimeState, record: int, site: int, target: int, note: int) 
 
 
 @native
-def inside(s: RuntimeState, target: int, first: int, last: int) -> int:
-    """Host address of a guest address in the block being made, or 0."""
+def inside(s: RuntimeState, target: int, note: int, last: int) -> int:
+    """Host address of a guest address further on in the block being made, or 0.
+
+    Loops go through links, even inside a block, so that a region can take them over.
+    """
     if load64(s.code + Control.FLAGS):
         return 0
-    note = first
     while note <= last:
         if load64(note + Work.FIRST) and load64(note + PC_AT) == target:
             return load64(note + Work.START)
@@ -365,7 +367,7 @@ def fill(
             patch(s, at, kind, cold + addend)
         elif symbol == SYMBOL_TAKEN:
             target = load64(note + TARGET_AT)
-            start = inside(s, target, load64(s.code + Control.WORK), last)
+            start = inside(s, target, note, last)
             if start:
                 patch(s, at, kind, start + addend)
             else:
