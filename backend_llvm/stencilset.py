@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+import marshal
+import os
+import select
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from jitemu.backend_llvm.objects import Blob
 from jitemu.backend_llvm.stencils import Key, Shape, Stencil, Target, open_body, shape_of
 from jitemu.ir.code import Function
 from jitemu.ir.native import REGISTRY
 from jitemu.isa import Isa
+from jitemu.messages import fail
 
 Progress = Callable[[int, int], None]
 """Called with (stencils built, stencils to build)."""
 
-BATCH = 150
+BATCH = 100
+MAX_PROCESSES = 4
 
 
 class StencilSet:
@@ -44,21 +49,60 @@ class StencilSet:
         self.library = build_library(
             self.target, library_functions([*self.target.functions, *self.roots])
         )
-        self.add([], special=True)
         wanted = list(dict.fromkeys(keys))
-        for start in range(0, len(wanted), BATCH):
-            self.add(wanted[start : start + BATCH])
-            progress(min(start + BATCH, len(wanted)), len(wanted))
+        batches = [wanted[start : start + BATCH] for start in range(0, len(wanted), BATCH)]
+        self.stencils.update(self._made([], special=True))
+        done = 0
+        for made in in_processes(batches, self._made, len(os.sched_getaffinity(0))):
+            self.stencils.update(made)
+            done += len(made)
+            progress(done, len(wanted))
 
-    def add(self, keys: Sequence[Key], special: bool = False) -> None:
-        """Build some stencils now."""
+    def _made(self, keys: Sequence[Key], special: bool = False) -> dict[str, Stencil]:
+        """Build some stencils."""
         from jitemu.backend_llvm.extract import stencils_of
         from jitemu.backend_llvm.stencils import module_text
         from jitemu.backend_llvm.target import compile_text
 
         items = [(self.isa.instructions[k.name], k) for k in keys]
-        text = module_text(self.target, items, special)
-        self.stencils.update(stencils_of(compile_text(text)))
+        return stencils_of(compile_text(module_text(self.target, items, special)))
+
+
+def in_processes(
+    batches: Sequence[list[Key]],
+    work: Callable[[list[Key]], dict[str, Stencil]],
+    count: int,
+) -> Iterator[dict[str, Stencil]]:
+    """The work's results for all batches, in any order, from forked processes."""
+    pipes: list[int] = []
+    for number in range(min(count, MAX_PROCESSES)):
+        receive, send = os.pipe()
+        if os.fork() == 0:
+            status = 1
+            try:
+                with os.fdopen(send, "wb") as stream:
+                    for batch in batches[number :: min(count, MAX_PROCESSES)]:
+                        marshal.dump(work(batch), stream)
+                        stream.flush()
+                status = 0
+            finally:
+                os._exit(status)
+        os.close(send)
+        pipes.append(receive)
+    streams = {fd: os.fdopen(fd, "rb") for fd in pipes}
+    left = len(batches)
+    while streams:
+        for fd in select.select(list(streams), [], [])[0]:
+            try:
+                yield marshal.load(streams[fd])
+                left -= 1
+            except EOFError:
+                streams.pop(fd).close()
+    while pipes:
+        os.wait()
+        pipes.pop()
+    if left:
+        fail("building the stencils failed: a compile process died (is there memory enough?)")
 
 
 def general_keys(target: Target, isa: Isa) -> list[Key]:
