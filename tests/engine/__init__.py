@@ -1,0 +1,1 @@
+"""The same guest code on everything that can run it."""
