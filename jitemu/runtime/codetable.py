@@ -169,6 +169,29 @@ def table_insert(s: RuntimeState, record: int) -> None:
 
 
 @native
+def block_at(s: RuntimeState, host: int) -> int:
+    """The record of the block or region whose code holds a host address, or 0."""
+    entry = load64(s.code + Control.BLOCKS)
+    end = entry + (load64(s.code + Control.BLOCKS_MASK) + 1) * 32
+    while entry < end:
+        if load64(entry) < DELETED:
+            record = load64(entry + 16)
+            if holds(s, record, host):
+                return record
+            region = load64(record + BlockRecord.REGION)
+            if region and holds(s, region, host):
+                return region
+        entry += 32
+    return 0
+
+
+@native
+def holds(s: RuntimeState, record: int, host: int) -> int:
+    """1 where a host address is in a record's code."""
+    return host - load64(record + BlockRecord.CODE) < load64(record + BlockRecord.HOST_SIZE)
+
+
+@native
 def page_entry(s: RuntimeState, number: int) -> int:
     """The page table's entry of a page; its number is EMPTY if the page is not there."""
     slot = number * HASH >> 40

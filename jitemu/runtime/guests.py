@@ -21,6 +21,7 @@ USER_ROOTS = (
     "user_look_around",
     "user_link_block",
     "user_crossed",
+    "block_at",
     "page_add",
     "forget_range",
     "add_head",

@@ -154,18 +154,9 @@ class UserSpace(CodeSpace):
         for number in list(self.guarded):
             self._unguard(number)
         self.pages.clear()
-
-    def block_of(self, host_pc: int) -> Record | None:
-        """The block or region that a host address in the arena belongs to."""
-        for record in self.tables.live():
-            if record.code <= host_pc < record.code + record.host_size:
-                return record
-            region = record.region
-            if region:
-                made = self.tables.record(region)
-                if made.code <= host_pc < made.code + made.host_size:
-                    return made
-        return None
+        for processor in self.processors:
+            assert isinstance(processor, UserProcessor)
+            processor.last_fault = None
 
 
 class UserProcessor(Processor):
@@ -178,6 +169,8 @@ class UserProcessor(Processor):
         self.fault_signal = 0
         self.fault_code = 0
         self._stack: faults.SignalStack | None = None
+        self.last_fault: Record | None = None
+        """The block that faulted last, likely to do so again; forgotten ones have no code."""
 
     def adopt_thread(self) -> None:
         """Prepare the calling host thread to run this processor."""
@@ -241,17 +234,14 @@ class UserProcessor(Processor):
         return True
 
     def _find_pc(self, host_pc: int) -> None:
-        """Set pc to the instruction that a host address belongs to.
-
-        The block is made again with ever fewer instructions, until its code ends at or
-        before the address: the next instruction is the one.
-        """
-        space = self.user_space
-        record = space.block_of(host_pc)
-        if record is None:
-            return
-        offset = host_pc - record.code
-        self.pc = record.pc + self._instruction_at(record, offset)
+        """Set pc to the instruction that a host address belongs to."""
+        record = self.last_fault
+        if record is None or not record.code <= host_pc < record.code + record.host_size:
+            found = self.native("block_at", host_pc)
+            if not found:
+                return
+            record = self.last_fault = self.user_space.tables.record(found)
+        self.pc = record.pc + self._instruction_at(record, host_pc - record.code)
 
     def _instruction_at(self, record: Record, offset: int) -> int:
         """Bytes from a block's start to the instruction whose hot code is at an offset."""
@@ -263,5 +253,3 @@ class UserProcessor(Processor):
             for at, value in zip((Control.NEXT, Control.POOL, Control.LIMIT), keep, strict=True):
                 tables.set(at, value)
         return size
-
-
