@@ -38,6 +38,8 @@ class Request:
     """Instructions."""
     single: bool = False
     """Only the head's block (every block is a region then)."""
+    forbidden: frozenset[str] = frozenset()
+    """Extensions that the context does not allow."""
 
 
 @dataclass
@@ -103,6 +105,8 @@ class Lifter:
         code = self.read(pc)
         decoded = self.decoder.decode(int.from_bytes(code, "little")) if len(code) >= 2 else None
         if decoded is None or decoded.length > len(code):
+            return None
+        if decoded.insn.when in self.request.forbidden:
             return None
         s = self._build(decoded, pc)
         ops = s.block.ops
@@ -442,8 +446,13 @@ class RegionLowering(StencilLowering):
                 continue
             name = self._variable(kind, index)
             self.temps += 1
-            lines.append(f"%w{self.temps} = load i64, ptr {name}")
-            lines.append(f"store i64 %w{self.temps}, ptr {name}.at, !alias.scope !12, !noalias !11")
+            value = f"%w{self.temps}"
+            if (kind, index) in self.narrow:
+                lines.append(f"{value}.n = load i32, ptr {name}")
+                lines.append(f"{value} = sext i32 {value}.n to i64")
+            else:
+                lines.append(f"{value} = load i64, ptr {name}")
+            lines.append(f"store i64 {value}, ptr {name}.at, !alias.scope !12, !noalias !11")
         return lines
 
 

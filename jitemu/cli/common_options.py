@@ -77,7 +77,7 @@ LOG_FILE = value(
 HOT_THRESHOLD = value(
     "hot-threshold",
     "count",
-    "compile a region after 'count' executions (0: never, 1: every block)",
+    "make code a region after 'count' samples of 1 ms (0: never, 1: every block, at once)",
     _ENGINE_S_CHOICE,
     integer(0, 2**31 - 1),
     env="HOT_THRESHOLD",

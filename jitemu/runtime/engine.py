@@ -106,11 +106,16 @@ class CodeSpace:
             self._contexts[ctx] = place_bytes(data + self.translation.instead(self.guest, ctx))
         self.tables.contexts.words[ctx] = self._contexts[ctx].address
 
-    def trace(self, tracer: Tracer | None, each_entry: bool) -> None:
-        """See every block made (and every entry)."""
+    def watch(self) -> None:
+        """Leave native code whenever a block was made."""
+        self.tables.set(Control.FLAGS, self.tables.get(Control.FLAGS) | FLAG_TRACE)
+
+    def trace(self, tracer: Tracer, each_entry: bool) -> None:
+        """Show every block made (and every entry)."""
         self.tracer = tracer
-        flags = (FLAG_TRACE if tracer else 0) | (FLAG_NO_CHAIN if each_entry else 0)
-        self.tables.set(Control.FLAGS, self.tables.get(Control.FLAGS) | flags)
+        self.watch()
+        if each_entry:
+            self.tables.set(Control.FLAGS, self.tables.get(Control.FLAGS) | FLAG_NO_CHAIN)
 
     def forget_jumps(self) -> None:
         """Empty every processor's jump cache."""
@@ -232,6 +237,8 @@ class Processor:
         """Called when the block at pc has become hot."""
         self.requested: Callable[[Processor], None] = lambda processor: None
         """Called when the engine itself has asked to look around."""
+        self.made: Callable[[Processor], None] = lambda processor: None
+        """Called when a block was made, if the space is watched."""
         self.running = False
         self.inside = False
         """In native code, or about to be."""
@@ -335,6 +342,7 @@ class Processor:
             space.make_context(self.state["ctx"])
         elif reason == EXIT_MADE:
             self._trace()
+            self.made(self)
         elif reason == EXIT_BUSY:
             time.sleep(0.0001)
         else:

@@ -12,13 +12,14 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 from jitemu.backend_llvm.objects import Blob
-from jitemu.backend_llvm.regions import Region
+from jitemu.backend_llvm.regions import Region, Request, compile_region
+from jitemu.backend_llvm.stencilset import number_functions
 from jitemu.frontends.riscv.cpu import CpuModel
 from jitemu.runtime.engine import CodeSpace, Processor
 from jitemu.runtime.codetable import Control
 from jitemu.runtime.lookup import REQUEST_SAMPLE
 from jitemu.runtime.records import Record
-from jitemu.runtime.worker import receive, send
+from jitemu.runtime.worker import reader, receive, send
 
 _SYS_CLONE = 56
 SAMPLE_SECONDS = 0.001
@@ -27,11 +28,25 @@ SLOW_SAMPLE_SECONDS = 0.01
 QUIET_SAMPLES = 300
 THRESHOLD = 2
 """Samples of a block that make it hot."""
+EVERY_BLOCK = 1
+"""The threshold that makes every block a region of its own."""
 REGION_LIMIT = 300
 """Guest instructions in a region."""
 
-Snapshot = Callable[[int], list[tuple[int, bytes]]]
-"""Guest code around a hot pc: (start, bytes) pieces."""
+Pieces = list[tuple[int, bytes]]
+"""Guest code: (guest address, bytes)."""
+Snapshot = Callable[[int], tuple[Pieces, Callable[[], bool]]]
+"""Guest code around a hot pc, and a function that tells whether it is still the same."""
+
+
+class Job:
+    """A request that the worker has been given."""
+
+    def __init__(self, block: Record, generation: int, same: Callable[[], bool]) -> None:
+        self.block = block
+        self.generation = generation
+        self.same = same
+        self.region: Region | None = None
 
 
 def _block_signals() -> None:
@@ -81,16 +96,49 @@ class Tiers:
         self.cpu = cpu
         self.snapshot = snapshot
         self.worker: Worker | None = None
-        self.requests: dict[int, tuple[Record, int, list[tuple[int, bytes]]]] = {}
+        self.requests: dict[int, Job] = {}
         self.count = 0
-        self.done: list[tuple[Record, int, Region]] = []
+        self.done: list[Job] = []
         self.quiet = 0
         self.regions = 0
         self.failures: list[str] = []
         self.stopped = False
 
+    def attach(self, processor: Processor, context: Callable[[], dict[str, int]]) -> None:
+        """Let a processor's hot code become regions.
+
+        ``context``: the holes of the context the processor is in.  With a threshold of 1
+        every block becomes a region at once, in this process.
+        """
+        if self.threshold == EVERY_BLOCK:
+            self.space.watch()
+            processor.made = lambda made: self.compile_now(made, context())
+            return
+        processor.state["hot_threshold"] = self.threshold
+        processor.hot = lambda hot: self.hot(hot, context())
+
+    def compile_now(self, processor: Processor, holes: dict[str, int]) -> None:
+        """Make the block that was just made a region."""
+        block = self.space.tables.record(processor.state["made"])
+        guest = self.space.guest
+        number_functions(guest.target, guest.isa)
+        forbidden = frozenset(self._forbidden(processor))
+        request = Request(block.pc, holes, REGION_LIMIT, True, forbidden)
+        read = reader(self.snapshot(block.pc)[0])
+        region = compile_region(guest.target, guest.decoder, read, request)
+        if region is not None:
+            self.space.install(region, block, processor)
+            self.regions += 1
+
+    def _forbidden(self, processor: Processor) -> list[str]:
+        """Extensions whose instructions do something else in the processor's context."""
+        guest, ctx = self.space.guest, processor.state["ctx"]
+        return [e for e in sorted(self.cpu.extensions) if guest.instead(e, ctx) is not None]
+
     def start(self) -> None:
         """Begin to sample."""
+        if self.threshold == EVERY_BLOCK:
+            return
         threading.Thread(target=self._sample, name="jitemu-sampler", daemon=True).start()
 
     def stop(self) -> None:
@@ -127,12 +175,13 @@ class Tiers:
         if block is None or block.region:
             return
         self.quiet = 0
-        pieces = self.snapshot(block.pc)
+        pieces, same = self.snapshot(block.pc)
         worker = self._worker()
         self.count += 1
         generation = self.space.tables.get(Control.GENERATION)
-        self.requests[self.count] = (block, generation, pieces)
-        message = (self.count, block.pc, holes, REGION_LIMIT, False, pieces)
+        self.requests[self.count] = Job(block, generation, same)
+        forbidden = self._forbidden(processor)
+        message = (self.count, block.pc, holes, REGION_LIMIT, forbidden, pieces)
         try:
             send(worker.requests, message)
         except OSError:
@@ -155,27 +204,25 @@ class Tiers:
             if message is None:
                 return
             number, result = message
-            block, generation, pieces = self.requests.pop(number, (None, 0, []))
+            job = self.requests.pop(number, None)
             if isinstance(result, str):
                 self.failures.append(result)
-            elif result is not None and block is not None:
+            elif result is not None and job is not None:
                 code, symbols, relocations, exits, entries, covered, instructions = result
                 blob = Blob(code, symbols, relocations)
-                region = Region(block.pc, blob, exits, entries, covered, instructions)
-                if self._unchanged(pieces):
-                    self.done.append((block, generation, region))
-                    for processor in self.space.processors:
-                        processor.kick_inside()
-
-    def _unchanged(self, pieces: list[tuple[int, bytes]]) -> bool:
-        return all(self.snapshot(start) == pieces for start, _ in pieces[:1])
+                job.region = Region(job.block.pc, blob, exits, entries, covered, instructions)
+                self.done.append(job)
+                for processor in self.space.processors:
+                    processor.kick_inside()
 
     def install(self, processor: Processor) -> None:
         """Put finished regions into the arena (no processor of the space in native code)."""
         generation = self.space.tables.get(Control.GENERATION)
         with self.space.lock:
             done, self.done = self.done, []
-            for block, made_in, region in done:
-                if made_in == generation and block.code and not block.region:
+            for job in done:
+                block, region = job.block, job.region
+                current = job.generation == generation and block.code and not block.region
+                if region is not None and current and job.same():
                     self.space.install(region, block, processor)
                     self.regions += 1

@@ -53,8 +53,8 @@ def main() -> None:
     guest = guest_named(name, CpuModel(model, frozenset(extensions), frozenset(flags)))
     number_functions(guest.target, guest.isa)
     while (message := receive(source)) is not None:
-        number, head, holes, limit, single, pieces = message
-        request = Request(head, holes, limit, single)
+        number, head, holes, limit, forbidden, pieces = message
+        request = Request(head, holes, limit, False, frozenset(forbidden))
         try:
             region = compile_region(guest.target, guest.decoder, reader(pieces), request)
         except Exception as error:  # a defect here must not stop the guest

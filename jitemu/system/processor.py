@@ -10,7 +10,7 @@ from jitemu.runtime.guests import riscv64_system
 from jitemu.runtime.lookup import REQUEST_INTERRUPT
 from jitemu.runtime.setup import translation_for
 from jitemu.runtime.system_processor import SystemProcessor, SystemSpace
-from jitemu.runtime.tiers import Tiers
+from jitemu.runtime.tiers import THRESHOLD, Pieces, Tiers
 from jitemu.system.clock import TICK_NS
 from jitemu.system.hart import HartExit
 
@@ -110,7 +110,7 @@ def make_hart(
     *,
     cpu: CpuModel,
     log: Log,
-    hot_threshold: int,
+    hot_threshold: int | None,
     cache: bool,
 ) -> EngineHart:
     """A hart of a machine with this memory."""
@@ -122,8 +122,9 @@ def make_hart(
 
         code.trace(Tracer(log, guest, privilege=privilege_of), each)
     hart = EngineHart(code, hart_id, cpu)
-    if hot_threshold and not each:
-        start_tiers(hart, code, cpu, hot_threshold)
+    threshold = THRESHOLD if hot_threshold is None else hot_threshold
+    if threshold and not each:
+        start_tiers(hart, code, cpu, threshold)
     else:
         hart.requested = lambda processor: hart.apply_changes()
     return hart
@@ -132,24 +133,23 @@ def make_hart(
 def start_tiers(hart: EngineHart, code: SystemSpace, cpu: CpuModel, threshold: int) -> None:
     """Let hot code become regions."""
 
-    def code_around(pc: int) -> list[tuple[int, bytes]]:
+    def snapshot(pc: int) -> tuple[Pieces, Callable[[], bool]]:
+        """The page that a pc, which the hart is about to go on at, is in."""
         record = hart.find(pc)
-        if record is None:
-            return []
-        start = record.physical & -PAGE
+        start = record.physical & -PAGE if record is not None else 0
         for block in code.physical.blocks:
             if block.base <= start < block.end:
                 at = start - block.base
-                return [(pc & -PAGE, bytes(block.view[at : at + PAGE]))]
-        return []
+                page = bytes(block.view[at : at + PAGE])
+                return [(pc & -PAGE, page)], lambda: block.view[at : at + PAGE] == page
+        return [], lambda: False
 
-    tiers = Tiers(code, cpu, code_around, threshold)
-    hart.state["hot_threshold"] = threshold
+    tiers = Tiers(code, cpu, snapshot, threshold)
 
     def requested(processor: object) -> None:
         hart.apply_changes()
         tiers.install(hart)
 
-    hart.hot = lambda processor: tiers.hot(processor, dict(code.guest.context(hart.state["ctx"])))
+    tiers.attach(hart, lambda: dict(code.guest.context(hart.state["ctx"])))
     hart.requested = requested
     tiers.start()

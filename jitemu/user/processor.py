@@ -13,12 +13,14 @@ from jitemu.runtime.lookup import (
     EXIT_REQUESTED,
     EXIT_SYSCALL,
 )
-from jitemu.runtime.tiers import Tiers
+from jitemu.runtime.tiers import THRESHOLD, Pieces, Tiers
 from jitemu.runtime.user_processor import PAGE, UserProcessor, UserSpace
 from jitemu.user.cpu import ExitKind
 from jitemu.user.memory import PROT_EXEC
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jitemu.user.memory import GuestSpace
     from jitemu.user.run import UserConfig
 
@@ -47,8 +49,7 @@ class EngineCpu(UserProcessor):
         self._x = self.state.at["x"]
         self._f = self.state.at["f"]
         if tiers is not None:
-            self.state["hot_threshold"] = tiers.threshold
-            self.hot = lambda processor: tiers.hot(processor, {})
+            tiers.attach(self, dict)
             self.requested = tiers.install
 
     def gpr(self, i: int, /) -> int:
@@ -141,15 +142,21 @@ def make_cpu(config: UserConfig, space: GuestSpace) -> EngineCpu:
 
         code.trace(Tracer(log, guest), each)
     tiers = None
-    threshold = 2 if config.hot_threshold is None else config.hot_threshold
+    threshold = THRESHOLD if config.hot_threshold is None else config.hot_threshold
     if threshold and not each:
-        tiers = Tiers(code, model, lambda pc: code_around(space, pc), threshold)
+        tiers = Tiers(code, model, lambda pc: snapshot(space, pc), threshold)
         tiers.start()
     return EngineCpu(code, tiers)
 
 
-def code_around(space: GuestSpace, pc: int) -> list[tuple[int, bytes]]:
+def snapshot(space: GuestSpace, pc: int) -> tuple[Pieces, Callable[[], bool]]:
     """Guest code that a region at a pc may be made from."""
+    pieces = code_around(space, pc)
+    return pieces, lambda: code_around(space, pc) == pieces
+
+
+def code_around(space: GuestSpace, pc: int) -> Pieces:
+    """The executable pages around a pc."""
     region = space.region_at(pc)
     if region is None or not region.prot & PROT_EXEC:
         return []
