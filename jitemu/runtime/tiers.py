@@ -40,13 +40,21 @@ Snapshot = Callable[[int], tuple[Pieces, Callable[[], bool]]]
 
 
 class Job:
-    """A request that the worker has been given."""
+    """A region to compile: its head, what the worker is told, and what comes back."""
 
-    def __init__(self, block: Record, generation: int, same: Callable[[], bool]) -> None:
+    def __init__(
+        self, block: Record, generation: int, same: Callable[[], bool], request: tuple[object, ...]
+    ) -> None:
         self.block = block
         self.generation = generation
         self.same = same
+        self.request = request
         self.region: Region | None = None
+
+    @property
+    def wanted(self) -> bool:
+        """The head is still there, and no other region has taken it over."""
+        return self.block.code != 0 and self.block.region == 0
 
 
 def _block_signals() -> None:
@@ -96,8 +104,10 @@ class Tiers:
         self.cpu = cpu
         self.snapshot = snapshot
         self.worker: Worker | None = None
-        self.requests: dict[int, Job] = {}
-        self.count = 0
+        self.queue: list[Job] = []
+        self.queue_lock = threading.Lock()
+        """Around queue, compiling and worker."""
+        self.compiling: Job | None = None
         self.done: list[Job] = []
         self.quiet = 0
         self.regions = 0
@@ -151,7 +161,9 @@ class Tiers:
     def after_fork(self) -> None:
         """In a fork's child: the worker and the threads are the parent's."""
         self.worker = None
-        self.requests.clear()
+        self.queue_lock = threading.Lock()
+        self.queue.clear()
+        self.compiling = None
         self.done.clear()
         self.start()
 
@@ -176,17 +188,26 @@ class Tiers:
             return
         self.quiet = 0
         pieces, same = self.snapshot(block.pc)
-        worker = self._worker()
-        self.count += 1
         generation = self.space.tables.get(Control.GENERATION)
-        self.requests[self.count] = Job(block, generation, same)
-        forbidden = self._forbidden(processor)
-        message = (self.count, block.pc, holes, REGION_LIMIT, forbidden, pieces)
-        try:
-            send(worker.requests, message)
-        except OSError:
-            self.worker = None
-            self.requests.clear()
+        request = (block.pc, holes, REGION_LIMIT, self._forbidden(processor), pieces)
+        with self.queue_lock:
+            self.queue.append(Job(block, generation, same, request))
+            if self.compiling is None:
+                self._send_next()
+
+    def _send_next(self) -> None:
+        """Give the idle worker its next job.  One at a time: the guest never waits for it,
+        and what has become needless meanwhile is not compiled."""
+        self.compiling = None
+        while self.queue:
+            job = self.queue.pop(0)
+            if job.wanted:
+                try:
+                    send(self._worker().requests, job.request)
+                    self.compiling = job
+                except OSError:  # it died: the next job starts another
+                    self.worker = None
+                return
 
     def _worker(self) -> Worker:
         if self.worker is None:
@@ -202,18 +223,27 @@ class Tiers:
         while True:
             message = receive(worker.results)
             if message is None:
+                self._died(worker)
                 return
-            number, result = message
-            job = self.requests.pop(number, None)
-            if isinstance(result, str):
-                self.failures.append(result)
-            elif result is not None and job is not None:
-                code, symbols, relocations, exits, entries, covered, instructions = result
+            with self.queue_lock:
+                job = self.compiling
+                self._send_next()
+            if isinstance(message, str):
+                self.failures.append(message)
+            elif message and job is not None:
+                code, symbols, relocations, exits, entries, covered, instructions = message
                 blob = Blob(code, symbols, relocations)
                 job.region = Region(job.block.pc, blob, exits, entries, covered, instructions)
                 self.done.append(job)
                 for processor in self.space.processors:
                     processor.kick_inside()
+
+    def _died(self, worker: Worker) -> None:
+        """The worker's answers ended: go on with another."""
+        with self.queue_lock:
+            if self.worker is worker and not self.stopped:
+                self.worker = None
+                self._send_next()
 
     def install(self, processor: Processor) -> None:
         """Put finished regions into the arena (no processor of the space in native code)."""
@@ -221,8 +251,7 @@ class Tiers:
         with self.space.lock:
             done, self.done = self.done, []
             for job in done:
-                block, region = job.block, job.region
-                current = job.generation == generation and block.code and not block.region
-                if region is not None and current and job.same():
-                    self.space.install(region, block, processor)
+                current = job.generation == generation and job.wanted and job.same()
+                if job.region is not None and current:
+                    self.space.install(job.region, job.block, processor)
                     self.regions += 1

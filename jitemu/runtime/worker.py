@@ -53,31 +53,21 @@ def main() -> None:
     guest = guest_named(name, CpuModel(model, frozenset(extensions), frozenset(flags)))
     number_functions(guest.target, guest.isa)
     while (message := receive(source)) is not None:
-        number, head, holes, limit, forbidden, pieces = message
+        head, holes, limit, forbidden, pieces = message
         request = Request(head, holes, limit, False, frozenset(forbidden))
         try:
             region = compile_region(guest.target, guest.decoder, reader(pieces), request)
         except Exception as error:  # a defect here must not stop the guest
-            send(sink, (number, str(error)))
+            send(sink, str(error))
             continue
         if region is None:
-            send(sink, (number, None))
+            send(sink, ())
             continue
         blob = region.blob
+        linked = (blob.code, blob.symbols, blob.relocations)
         send(
             sink,
-            (
-                number,
-                (
-                    blob.code,
-                    blob.symbols,
-                    blob.relocations,
-                    region.exits,
-                    region.entries,
-                    region.covered,
-                    region.instructions,
-                ),
-            ),
+            (*linked, region.exits, region.entries, region.covered, region.instructions),
         )
 
 
