@@ -88,7 +88,7 @@ def link_to(s: RuntimeState, exit_record: int, tag: int, physical: int) -> None:
 
 @native
 def heat_up(s: RuntimeState, tag: int) -> int:
-    """Count a sample of this block; 1 when it has become hot."""
+    """Count a sample of this block; 1 when it has become hot, and at every doubling."""
     if s.hot_threshold == 0:
         return 0
     entry = s.heat + ((tag * HASH >> 32) & s.heat_mask) * 16
@@ -97,7 +97,7 @@ def heat_up(s: RuntimeState, tag: int) -> int:
         store64(entry + 8, 0)
     count = load64(entry + 8) + 1
     store64(entry + 8, count)
-    return count == s.hot_threshold
+    return count >= s.hot_threshold and count & count - 1 == 0
 
 
 @native

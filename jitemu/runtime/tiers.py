@@ -26,7 +26,7 @@ SAMPLE_SECONDS = 0.001
 SLOW_SAMPLE_SECONDS = 0.01
 """Interval once nothing new has become hot for a while."""
 QUIET_SAMPLES = 300
-THRESHOLD = 2
+THRESHOLD = 4
 """Samples of a block that make it hot."""
 EVERY_BLOCK = 1
 """The threshold that makes every block a region of its own."""
@@ -49,6 +49,8 @@ class Job:
         self.generation = generation
         self.same = same
         self.request = request
+        self.heat = 1
+        """How often the block has been reported hot while waiting."""
         self.region: Region | None = None
 
     @property
@@ -104,7 +106,8 @@ class Tiers:
         self.cpu = cpu
         self.snapshot = snapshot
         self.worker: Worker | None = None
-        self.queue: list[Job] = []
+        self.queue: dict[int, Job] = {}
+        """Waiting jobs by the address of their head's record, in order of time."""
         self.queue_lock = threading.Lock()
         """Around queue, compiling and worker."""
         self.compiling: Job | None = None
@@ -187,11 +190,16 @@ class Tiers:
         if block is None or block.region:
             return
         self.quiet = 0
+        with self.queue_lock:
+            waiting = self.queue.get(block.address)
+            if waiting is not None:
+                waiting.heat += 1
+                return
         pieces, same = self.snapshot(block.pc)
         generation = self.space.tables.get(Control.GENERATION)
         request = (block.pc, holes, REGION_LIMIT, self._forbidden(processor), pieces)
         with self.queue_lock:
-            self.queue.append(Job(block, generation, same, request))
+            self.queue[block.address] = Job(block, generation, same, request)
             if self.compiling is None:
                 self._send_next()
 
@@ -200,7 +208,9 @@ class Tiers:
         and what has become needless meanwhile is not compiled."""
         self.compiling = None
         while self.queue:
-            job = self.queue.pop(0)
+            # the hottest; of equals the newest, as its code is running now
+            address = max(reversed(self.queue), key=lambda a: self.queue[a].heat)
+            job = self.queue.pop(address)
             if job.wanted:
                 try:
                     send(self._worker().requests, job.request)
