@@ -20,7 +20,15 @@ from tests.engine.image import (
     encode,
     window,
 )
-from tests.riscv.operands import BASES, COUNTER, kind_of, ops_of, random_fields, word, writes_x
+from tests.riscv.operands import (
+    BASES,
+    COUNTER,
+    MASK64,
+    kind_of,
+    random_fields,
+    word,
+    writes_x,
+)
 
 RESERVED = frozenset((*BASES, COUNTER, RA, RECORD_REGISTER))
 FREE = tuple(r for r in range(32) if r not in RESERVED)
@@ -68,6 +76,7 @@ class Pool:
         self.decoder = decoder
         self.rng = rng = random.Random("pool")
         self.words = [word(rng) for _ in range(_VALUES)]
+        self.ints = [(w & 0xFFFFFFFF ^ 1 << 31) - (1 << 31) & MASK64 for w in self.words]
         self.float_words = [float_word(rng) for _ in range(_VALUES)]
         wanted = frozenset(extensions)
         chosen = [
@@ -231,7 +240,8 @@ class Generator:
     def state(self, number: int) -> tuple[list[int], list[int], int, bytes]:
         """Registers, fcsr and scratch window to start with."""
         rng = self.rng
-        x = rng.choices(self.pool.words, k=32)
+        # Regions hold registers in 32 bits where they can, if they start so.
+        x = rng.choices(rng.choice((self.pool.words, self.pool.ints)), k=32)
         for register in BASES:
             x[register] = window(number) + WINDOW // 2 + rng.randrange(-16, 16) * 8
         x[COUNTER] = ROUNDS

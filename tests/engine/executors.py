@@ -19,11 +19,8 @@ from tests.engine.image import (
     BLOCKS,
     DONE,
     HARNESS,
-    RECORD,
-    RECORD_REGISTER,
     RECORDS,
     SCRATCH,
-    STRIDE,
     WINDOW,
     Image,
     State,
@@ -171,33 +168,75 @@ class Qemu:
         return self.finish(self.start(image), image)
 
 
-class Engine(Protocol):
-    """User or system mode."""
+class Engine:
+    """What user and system mode have in common: an image goes into memory at BASE."""
 
+    name: str
     space: CodeSpace
     processor: Processor
     memory: memoryview
 
+    def load(self, image: Image) -> None:
+        """Put an image into memory; what was translated is forgotten."""
+        self.space.flush()
+        self.memory[: len(image.code)] = image.code
+        self.load_data(image)
+
+    def load_data(self, image: Image) -> None:
+        """Only what a run changes."""
+        for start, data in ((RECORDS - BASE, image.records), (SCRATCH - BASE, image.scratch)):
+            self.memory[start : start + len(data)] = data
+
+    def result(self, image: Image) -> tuple[bytes, bytes]:
+        """(records, scratch)."""
+        at, window = RECORDS - BASE, SCRATCH - BASE
+        records = bytes(self.memory[at : at + len(image.records)])
+        return records, bytes(self.memory[window : window + len(image.scratch)])
+
+    def go(self) -> None:
+        """From the harness's entry to DONE."""
+        raise NotImplementedError
+
     def holes(self) -> dict[str, int]:
-        """Of a region."""
-        ...
+        """Of a region: the translation context's."""
+        raise NotImplementedError
 
+    def run(self, image: Image) -> tuple[bytes, bytes]:
+        self.load(image)
+        self.go()
+        return self.result(image)
 
-def force_region(engine: Engine, head: Record, single: bool = False) -> bool:
-    """Compile what is at a block's start and let it take over; False if it cannot be lifted."""
-    from jitemu.backend_llvm.regions import Request, compile_region
+    def made(self) -> dict[int, Record]:
+        """The live blocks of the image by guest address."""
+        return {r.pc: r for r in self.space.tables.live() if BLOCKS <= r.pc < DONE}
 
-    def read(pc: int) -> bytes:
-        return bytes(engine.memory[pc - BASE : pc - BASE + 4]) if BLOCKS <= pc < DONE else b""
+    def run_regions(self, image: Image) -> tuple[bytes, bytes]:
+        """After ``run``: the same with a region in every block's place."""
+        heads = {block.address for block in image.blocks}
+        made = self.made()
+        for pc in sorted(made, key=lambda pc: pc not in heads):
+            if not made[pc].region:
+                self.force_region(made[pc], single=pc not in heads)
+        self.load_data(image)
+        self.go()
+        return self.result(image)
 
-    guest = engine.space.guest
-    request = Request(head.pc, engine.holes(), single=single)
-    region = compile_region(guest.target, guest.decoder, read, request)
-    if region is None:
-        return False
-    engine.space.install(region, head, engine.processor)
-    assert head.region
-    return True
+    def force_region(self, head: Record, single: bool = False) -> bool:
+        """Let a region take over a block's entry; False if it cannot be lifted."""
+        from jitemu.backend_llvm.regions import Request, compile_region
+
+        guest = self.space.guest
+        request = Request(head.pc, self.holes(), single=single)
+        region = compile_region(guest.target, guest.decoder, self.read_code, request)
+        if region is None:
+            return False
+        self.space.install(region, head, self.processor)
+        assert head.region
+        return True
+
+    def read_code(self, pc: int) -> bytes:
+        """Guest code that regions may be made from."""
+        return bytes(self.memory[pc - BASE : pc - BASE + 4]) if BLOCKS <= pc < DONE else b""
 
 
 class AllMemory:
@@ -210,10 +249,10 @@ class AllMemory:
         return False
 
 
-class UserMode:
+class UserMode(Engine):
     """The engine in user mode: stencils, and regions where they are asked for."""
 
-    name = "user stencils"
+    name = "user"
 
     def __init__(self) -> None:
         import mmap
@@ -232,19 +271,10 @@ class UserMode:
         self.processor = UserProcessor(self.space)
 
     def load(self, image: Image) -> None:
-        """Put an image into memory; what was translated is forgotten."""
-        self.space.flush()
-        self.memory[: len(image.code)] = image.code
+        super().load(image)
         self.memory[DONE - BASE : DONE - BASE + 4] = encode("ebreak")
-        self.load_data(image)
-
-    def load_data(self, image: Image) -> None:
-        """Only what a run changes."""
-        for start, data in ((RECORDS - BASE, image.records), (SCRATCH - BASE, image.scratch)):
-            self.memory[start : start + len(data)] = data
 
     def go(self) -> None:
-        """From the harness's entry to DONE."""
         from jitemu.frontends.riscv.i import EXIT_BREAKPOINT
         from jitemu.frontends.riscv.zifencei import EXIT_FENCE_I
 
@@ -254,33 +284,8 @@ class UserMode:
         where = (reason, hex(self.processor.pc), hex(self.processor.fault_address))
         assert reason == EXIT_BREAKPOINT and self.processor.pc == DONE, where
 
-    def result(self, image: Image) -> tuple[bytes, bytes]:
-        """(records, scratch)."""
-        at, window = RECORDS - BASE, SCRATCH - BASE
-        records = bytes(self.memory[at : at + len(image.records)])
-        return records, bytes(self.memory[window : window + len(image.scratch)])
-
-    def run(self, image: Image) -> tuple[bytes, bytes]:
-        self.load(image)
-        self.go()
-        return self.result(image)
-
     def holes(self) -> dict[str, int]:
-        """Of a region."""
         return {}
-
-    def made(self) -> dict[int, Record]:
-        """The live blocks of the image by guest address."""
-        return {r.pc: r for r in self.space.tables.live() if BLOCKS <= r.pc < DONE}
-
-    def run_regions(self, image: Image) -> tuple[bytes, bytes]:
-        """After ``run``: the same with a region in every block's place."""
-        heads = {block.address for block in image.blocks}
-        for pc, record in self.made().items():
-            force_region(self, record, single=pc not in heads)
-        self.load_data(image)
-        self.go()
-        return self.result(image)
 
 
 @cache
