@@ -84,8 +84,9 @@ class NativeLowering(Lowering):
         params = "".join(f", i64 %a.{p}" for p in function.params)
         variables = "".join(f"{v} = alloca i64\n" for v in self.allocas.values())
         first = function.blocks[0].label
+        name = f"@{PREFIX}{function.name}"
         return (
-            f'define i64 @{PREFIX}{function.name}(ptr %s{params}) nounwind "no-jump-tables"="true" {{\n'
+            f'define i64 {name}(ptr %s{params}) nounwind "no-jump-tables"="true" {{\n'
             f"{variables}br label %b.{first}\n" + "\n".join(self.lines) + "\n}\n"
         )
 

@@ -341,7 +341,7 @@ class RegionLowering(StencilLowering):
         for line in self.lines:
             body.extend(self._writeback() if line == "@@WRITEBACK" else (line,))
         params = parameters(len(self.target.pinned))
-        head = f'define internal {CC} void @region({params}) nounwind {ATTRIBUTES} {{'
+        head = f"define internal {CC} void @region({params}) nounwind {ATTRIBUTES} {{"
         entry = self._entry()
         wide = self._wide() if "begin:" in entry else []
         text = [head, *entry, *body, *wide, "}"]
@@ -425,9 +425,7 @@ class RegionLowering(StencilLowering):
         first = f"label %{prefix}.{entries[0]:x}"
         if len(entries) == 1:
             return [f"br {first}"]
-        cases = " ".join(
-            f"i64 {n}, label %{prefix}.{pc:x}" for n, pc in enumerate(entries) if n
-        )
+        cases = " ".join(f"i64 {n}, label %{prefix}.{pc:x}" for n, pc in enumerate(entries) if n)
         return [f"switch i64 %entry, {first} [ {cases} ]"]
 
     def _wide(self) -> list[str]:

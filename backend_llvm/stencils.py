@@ -59,6 +59,15 @@ class Target:
     emitter: Callable[[str], Emitter]
 
 
+def place_letter(target: Target, kind: str, register: int) -> str:
+    """The place of a register operand, as in a stencil's key."""
+    if kind != target.pinned_class:
+        return "m"
+    if register == target.classes[kind].zero:
+        return "z"
+    return str(target.pinned.index(register)) if register in target.pinned else "m"
+
+
 class StencilLowering(MemoryLowering):
     """Lowers one body to a stencil's hot or cold function."""
 
@@ -409,9 +418,7 @@ def shape_of(target: Target, insn: Instruction) -> Shape:
     last = s.block.ops[-1].name if s.ended else ""
     jumps = last in ("jump", "branch")
     assert relative or not jumps, f"{insn.name}: a direct jump goes to pc + field"
-    return Shape(
-        tuple(classes.items()), relative, jumps, s.ended, last == "branch", tuple(written)
-    )
+    return Shape(tuple(classes.items()), relative, jumps, s.ended, last == "branch", tuple(written))
 
 
 def pc_relative(op: Op) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import llvmlite
 import llvmlite.binding as llvm
 
 REGION_PASSES = (
@@ -18,11 +17,6 @@ REGION_PASSES = (
 )
 
 _machines: dict[int, Any] = {}
-
-
-def host() -> str:
-    """The host processor and the code generator, as a cache key."""
-    return f"{llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()} {llvmlite.__version__}"
 
 
 def machine(level: int = 2) -> Any:

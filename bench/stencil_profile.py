@@ -13,11 +13,10 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from jitemu.backend_llvm.stencils import Key
+from jitemu.backend_llvm.stencils import Key, Shape, place_letter, shape_of
 from jitemu.frontends.riscv.cpu import parse_cpu
 from jitemu.runtime.guest import Guest
 from jitemu.runtime.guests import riscv64_user
-from jitemu.runtime.translator import place_letter
 
 
 def code_of(path: Path) -> Iterator[bytes]:
@@ -36,8 +35,6 @@ def code_of(path: Path) -> Iterator[bytes]:
 
 def count(guest: Guest, code: bytes, counts: Counter[str]) -> None:
     """Add the stencils that a piece of code wants, in linear order."""
-    from jitemu.backend_llvm.stencils import Shape, shape_of
-
     shapes: dict[str, Shape] = {}
     at = 0
     while at + 4 <= len(code):
@@ -60,7 +57,7 @@ def count(guest: Guest, code: bytes, counts: Counter[str]) -> None:
 
 def main() -> None:
     """Print the most frequent keys, one a line."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--top", type=int, default=4000, help="how many keys (%(default)s)")
     parser.add_argument("file", nargs="+", type=Path)
     args = parser.parse_args()

@@ -21,7 +21,6 @@ from jitemu.runtime.codetable import (
     BlockRecord,
     Control,
     ExitRecord,
-    Node,
 )
 from jitemu.runtime.guest import Guest
 from jitemu.runtime.lookup import (
@@ -386,6 +385,3 @@ class Processor:
     def note_page(self, number: int, record: int, low: int, high: int) -> None:
         """Bytes [low, high) of a page of code made a region."""
         self.native("page_note", number, record, low, high)
-
-
-

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from jitemu.backend_llvm.stencils import Target
@@ -50,6 +51,10 @@ SYSTEM_ROOTS = (
 )
 
 
+_NATIVE_MODULES: dict[str, tuple[str, ...]] = {"user": (), "system": ("fetch", "memory", "start")}
+"""Modules whose import defines native functions that instructions and the engine call."""
+
+
 def _profile() -> list[Key]:
     from importlib.resources import files
 
@@ -62,14 +67,11 @@ def _profile() -> list[Key]:
 def _definitions(cpu: CpuModel, mode: str) -> Callable[[], tuple[Isa, Decoder]]:
     @functools.cache
     def load() -> tuple[Isa, Decoder]:
-        from jitemu.frontends.riscv import actions  # noqa: F401  (importing defines)
+        for module in ("actions", *_NATIVE_MODULES[mode]):
+            import_module(f"jitemu.frontends.riscv.{module}")
+        import_module(f"jitemu.runtime.lookup_{mode}")
         from jitemu.frontends.riscv.extensions import decoder_for
 
-        if mode == "system":
-            from jitemu.frontends.riscv import fetch, memory, start  # noqa: F401
-            from jitemu.runtime import lookup_system  # noqa: F401
-        else:
-            from jitemu.runtime import lookup_user  # noqa: F401
         return state.isa, decoder_for(cpu)
 
     return load

@@ -130,9 +130,9 @@ def system_link_block(s: RuntimeState) -> int:
     tag = pc ^ s.ctx_tag
     generation = load64(s.code + Control.GENERATION)
     code = system_find_block(s)
-    if code != s.exit and s.pc == pc and generation == load64(s.code + Control.GENERATION):
-        if fetch_translate(s, pc):
-            link_to(s, exit_record, tag, s.fetch_physical)
+    same = generation == load64(s.code + Control.GENERATION)
+    if code != s.exit and s.pc == pc and same and fetch_translate(s, pc):
+        link_to(s, exit_record, tag, s.fetch_physical)
     return code
 
 

@@ -141,7 +141,9 @@ class Choices:
         """Index of an instruction's first entry."""
         first = len(self.entries)
         letters = ["m", "z", *(str(i) for i in range(len(self.target.pinned)))]
-        sets = [letters if kind == self.target.pinned_class else ["m"] for _, kind in shape.registers]
+        sets = [
+            letters if kind == self.target.pinned_class else ["m"] for _, kind in shape.registers
+        ]
         back = (False, True) if shape.jumps else (False,)
         for places in itertools.product(*sets):
             for backward in back:

@@ -15,8 +15,8 @@ from jitemu.backend_llvm.objects import Blob
 from jitemu.backend_llvm.regions import Region, Request, compile_region
 from jitemu.backend_llvm.stencilset import number_functions
 from jitemu.frontends.riscv.cpu import CpuModel
-from jitemu.runtime.engine import CodeSpace, Processor
 from jitemu.runtime.codetable import Control
+from jitemu.runtime.engine import CodeSpace, Processor
 from jitemu.runtime.lookup import REQUEST_SAMPLE
 from jitemu.runtime.records import Record
 from jitemu.runtime.worker import reader, receive, send

@@ -104,9 +104,7 @@ class Work:
 PC_AT = Work.VALUES + 8 * SYMBOL_PC
 TARGET_AT = Work.VALUES + 8 * SYMBOL_TARGET
 MAX_EXITS = 64
-POOL_NEED = (
-    BlockRecord.LENGTH + MAX_EXITS * ExitRecord.LENGTH + 2 * Node.LENGTH
-)
+POOL_NEED = BlockRecord.LENGTH + MAX_EXITS * ExitRecord.LENGTH + 2 * Node.LENGTH
 ARENA_NEED = 64 << 10
 """Bytes that a block may take at most (checked before it is begun)."""
 
@@ -395,9 +393,7 @@ def finish_pieces(s: RuntimeState, record: int, last: int) -> None:
             store64(s.code + Control.NEXT, cold + cold_size)
             start = stencil + 8 + hot_relocations * 8
             fill(s, record, note, last, start, head >> 48, cold, cold)
-        fill(
-            s, record, note, last, stencil + 8, hot_relocations, load64(note + Work.START), cold
-        )
+        fill(s, record, note, last, stencil + 8, hot_relocations, load64(note + Work.START), cold)
         note += Work.LENGTH
 
 

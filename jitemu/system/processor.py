@@ -141,7 +141,7 @@ def start_tiers(hart: EngineHart, code: SystemSpace, cpu: CpuModel, threshold: i
             if block.base <= start < block.end:
                 at = start - block.base
                 page = bytes(block.view[at : at + PAGE])
-                return [(pc & -PAGE, page)], lambda: block.view[at : at + PAGE] == page
+                return [(pc & -PAGE, page)], lambda: bytes(block.view[at : at + PAGE]) == page
         return [], lambda: False
 
     tiers = Tiers(code, cpu, snapshot, threshold)

@@ -21,13 +21,14 @@ from jitemu.user.memory import (
     GuestSpace,
 )
 from jitemu.user.paths import Paths
-from jitemu.user.process import Log, Process
+from jitemu.user.process import Process
 from jitemu.user.signals import get_host_mask
 from jitemu.user.stack import build_stack
 from jitemu.user.thread import GuestThread
 
 if TYPE_CHECKING:
     from jitemu.frontends.riscv.cpu import CpuModel
+    from jitemu.trace import Log
 
 STATUS_NOT_LOADABLE = 255
 STATUS_NOT_FOUND = 1
