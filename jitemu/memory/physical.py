@@ -159,6 +159,14 @@ class PhysicalSpace:
             raise MemoryFault(f"{address:#x}+{len(data):#x} is not in RAM")
         self._store(self.ram, address, data)
 
+    def page(self, address: int, size: int) -> bytes:
+        """What RAM or ROM holds there; nothing elsewhere."""
+        for block in self.blocks:
+            if block.base <= address and address + size <= block.end:
+                offset = address - block.base
+                return bytes(block.view[offset : offset + size])
+        return b""
+
     def load(self, address: int, data: bytes | bytearray | memoryview) -> None:
         """As dma_write, but ROM can be filled too: for what is in memory at power-on."""
         for block in self.blocks:

@@ -143,11 +143,7 @@ class SystemProcessor(Processor):
         return data + self._bytes(second, size - first) if first < size else data
 
     def _bytes(self, physical: int, size: int) -> bytes:
-        for block in self.system_space.physical.blocks:
-            if block.base <= physical < block.end:
-                at = physical - block.base
-                return bytes(block.view[at : at + size])
-        return b""
+        return self.system_space.physical.page(physical, size)
 
     def find(self, pc: int) -> Record | None:
         if not self.native("fetch_translate", pc):

@@ -137,12 +137,8 @@ def start_tiers(hart: EngineHart, code: SystemSpace, cpu: CpuModel, threshold: i
         """The page that a pc, which the hart is about to go on at, is in."""
         record = hart.find(pc)
         start = record.physical & -PAGE if record is not None else 0
-        for block in code.physical.blocks:
-            if block.base <= start < block.end:
-                at = start - block.base
-                page = bytes(block.view[at : at + PAGE])
-                return [(pc & -PAGE, page)], lambda: bytes(block.view[at : at + PAGE]) == page
-        return [], lambda: False
+        page = code.physical.page(start, PAGE)
+        return [(pc & -PAGE, page)], lambda: code.physical.page(start, PAGE) == page
 
     tiers = Tiers(code, cpu, snapshot, threshold)
 
