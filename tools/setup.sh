@@ -28,16 +28,18 @@ make_environment() {
         apt_install python3-venv || die "apt-get could not install python3-venv"
     fi
     python=.venv/bin/python
-    [ -x "$python" ] && "$python" -m pip --version >/dev/null 2>&1 ||
+    if ! { [ -x "$python" ] && "$python" -m pip --version; } >/dev/null 2>&1; then
+        echo "making a virtual environment in .venv" >&2
         python3 -m venv --clear .venv || die "could not make .venv"
+    fi
     local what=${1:-.}
     # installed again only when what pip was told has changed
     local stamp=".venv/installed" state
     state="$what $(cksum <pyproject.toml)"
     if [ ! -f "$stamp" ] || ! grep -qxF -- "$state" "$stamp"; then
-        echo "installing jitemu into .venv" >&2
+        echo "installing jitemu and what it needs into .venv (up to a minute)" >&2
         # editable_mode=compat: a plain path entry, which costs nothing at start-up
-        "$python" -m pip install -q --disable-pip-version-check \
+        "$python" -m pip install -qq --disable-pip-version-check \
             --config-settings editable_mode=compat -e "$what" >&2 ||
             die "pip could not install jitemu (is the Python package index reachable?)"
         echo "$state" >>"$stamp"
