@@ -281,7 +281,7 @@ class UserMode(Engine):
         self.processor.pc = harness()[1]
         while (reason := self.processor.run()) == EXIT_FENCE_I:
             pass
-        where = (reason, hex(self.processor.pc), hex(self.processor.fault_address))
+        where = (reason, hex(self.processor.pc))
         assert reason == EXIT_BREAKPOINT and self.processor.pc == DONE, where
 
     def holes(self) -> dict[str, int]:
