@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
-import hashlib
 import marshal
 import os
-from pathlib import Path
-from typing import Any
+
+try:  # hashlib loads OpenSSL, which takes longer than all that is hashed here
+    from _blake2 import blake2b
+except ImportError:
+    from hashlib import blake2b
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _MAGIC = b"jitemu-cache-1\n"
 
 
-def folder() -> Path:
+def digest_of(data: bytes | memoryview, size: int) -> bytes:
+    """A hash of so many bytes."""
+    return blake2b(data, digest_size=size).digest()
+
+
+def folder() -> str:
     """The user's cache folder of jitemu."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(base) / "jitemu"
+    return os.path.join(base, "jitemu")
 
 
 def fingerprint() -> str:
     """Changes with the program's own files, the Python, and the host processor."""
     here = os.path.dirname(os.path.realpath(__file__))
     top = os.path.dirname(here)
-    digest = hashlib.blake2b(digest_size=16)
+    digest = blake2b(digest_size=16)
     folders = [here, os.path.join(top, "frontends", "riscv"), *_engine_folders()]
     for path in folders:
         with os.scandir(path) as entries:
@@ -47,28 +58,34 @@ def _processor() -> bytes:
     return b"\n".join(line for line in head.split(b"\n") if line.startswith(keep))
 
 
-def load(path: Path) -> Any:
+def load(path: str) -> Any:
     """What was saved there, or None if there is nothing whole."""
     try:
-        data = path.read_bytes()
+        with open(path, "rb") as file:
+            data = file.read()
     except OSError:
         return None
     start = len(_MAGIC) + 32
     if not data.startswith(_MAGIC) or len(data) < start:
         return None
-    if hashlib.blake2b(data[start:], digest_size=32).digest() != data[len(_MAGIC) : start]:
+    payload = memoryview(data)[start:]
+    if digest_of(payload, 32) != data[len(_MAGIC) : start]:
         return None
-    return marshal.loads(data[start:])
+    return marshal.loads(payload)
 
 
-def save(path: Path, value: Any) -> None:
+def save(path: str, value: Any) -> None:
     """Save a value of plain Python types; a failure to write is no error."""
     payload = marshal.dumps(value)
-    data = _MAGIC + hashlib.blake2b(payload, digest_size=32).digest() + payload
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    data = _MAGIC + digest_of(payload, 32) + payload
+    temporary = f"{path}.{os.getpid()}"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        temporary.replace(path)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(data)
+        os.replace(temporary, path)
     except OSError:
-        temporary.unlink(missing_ok=True)
+        from contextlib import suppress
+
+        with suppress(OSError):
+            os.unlink(temporary)

@@ -7,13 +7,19 @@ any piece of translated code to any other costs one jump instruction.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 CC = "ghccc"
 MAX_PINNED = 9
 
 HOST_REGISTERS = ("r13", "rbp", "r12", "rbx", "r14", "rsi", "rdi", "r8", "r9", "r15")
 """Where ghccc passes the state and the pinned registers, in order."""
+
+RECORD_BITS = 16
+"""A thread's signal stack is this large (bits) and aligned; its lowest words are the
+record: state, arena base, arena size, address of libc's signal()."""
 
 
 def parameters(count: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jitemu.backend_llvm.convention import CC, arguments, parameters
+from jitemu.backend_llvm.convention import CC, RECORD_BITS, arguments, parameters
 from jitemu.backend_llvm.lowering import Lowering, declarations
 from jitemu.backend_llvm.objects import Blob, read_object
 from jitemu.backend_llvm.stencils import Target
@@ -134,10 +134,6 @@ def glue(layout: Layout, mode: str, pinned_class: str, pinned: Sequence[int]) ->
         )
     return text
 
-
-RECORD_BITS = 16
-"""A thread's signal stack is this large (bits) and aligned; its lowest words are the
-record: state, arena base, arena size, address of libc's signal()."""
 
 _GREGS = 40
 """Offset of the general registers in ucontext_t (x86-64 Linux)."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 RELOCATIONS = {1: "8", 2: "r", 4: "r", 10: "4", 11: "4", 14: "1", 42: "r", 41: "r", 9: "r"}
 """ELF relocation type -> kind: "8" 64-bit, "4" 32-bit, "1" 8-bit absolute, "r" 32-bit
 relative to the field's own address."""
@@ -12,14 +10,19 @@ Relocation = tuple[int, str, str, int]
 """(offset, kind, symbol, addend)"""
 
 
-@dataclass(slots=True)
 class Blob:
     """Linked code and constants, to be placed anywhere in the arena."""
 
-    code: bytes
-    symbols: dict[str, int] = field(default_factory=dict[str, int])
-    """Offsets of what it defines."""
-    relocations: list[Relocation] = field(default_factory=list[Relocation])
+    def __init__(
+        self,
+        code: bytes,
+        symbols: dict[str, int] | None = None,
+        relocations: list[Relocation] | None = None,
+    ) -> None:
+        self.code = code
+        self.symbols = {} if symbols is None else symbols
+        """Offsets of what it defines."""
+        self.relocations = [] if relocations is None else relocations
 
 
 def read_object(data: bytes) -> Blob:

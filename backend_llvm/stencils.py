@@ -9,63 +9,22 @@ request to look around).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jitemu.backend_llvm.convention import CC, arguments, parameters
 from jitemu.backend_llvm.guest_memory import MemoryLowering
 from jitemu.backend_llvm.lowering import declarations
+from jitemu.backend_llvm.stencil_keys import Key, Target
+from jitemu.backend_llvm.stencil_keys import parse_key as parse_key
 from jitemu.ir.code import WIDTHS, Op
-from jitemu.ir.emitter import Emitter, RegisterClass
-from jitemu.ir.state import JUMP_CACHE_ENTRIES, Layout
+from jitemu.ir.emitter import Emitter
+from jitemu.ir.state import JUMP_CACHE_ENTRIES
 from jitemu.isa import Instruction
 
 Relocation = tuple[int, str, str, int]
 Stencil = tuple[bytes, tuple[Relocation, ...], bytes, tuple[Relocation, ...]]
 """(hot code, its relocations, cold code, its relocations)"""
-
-
-@dataclass(frozen=True)
-class Key:
-    """What a stencil is made for."""
-
-    name: str
-    places: str
-    """One letter a register operand: "m" in the state, "z" zero, a digit: pinned."""
-    backward: bool = False
-    """Its direct jump goes backward, so it looks for requests."""
-
-    def __str__(self) -> str:
-        return f"{self.name}:{self.places}{'-' if self.backward else ''}"
-
-
-def parse_key(text: str) -> Key:
-    """The key that prints like this."""
-    name, _, places = text.rpartition(":")
-    return Key(name, places.rstrip("-"), places.endswith("-"))
-
-
-@dataclass(frozen=True)
-class Target:
-    """What stencils of one guest and mode have in common."""
-
-    mode: str
-    layout: Layout
-    classes: Mapping[str, RegisterClass]
-    pinned_class: str
-    pinned: tuple[int, ...]
-    functions: dict[str, int]
-    """Native functions' places in the state's table (filled when the set is made)."""
-    emitter: Callable[[str], Emitter]
-
-
-def place_letter(target: Target, kind: str, register: int) -> str:
-    """The place of a register operand, as in a stencil's key."""
-    if kind != target.pinned_class:
-        return "m"
-    if register == target.classes[kind].zero:
-        return "z"
-    return str(target.pinned.index(register)) if register in target.pinned else "m"
 
 
 class StencilLowering(MemoryLowering):

@@ -5,8 +5,6 @@ Plain data, so that a command line can be checked without the instruction defini
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from jitemu.messages import fail
 
 MODELS = ("any", "max", "rv64")
@@ -16,16 +14,23 @@ SWITCH = {
 }
 
 
-@dataclass(frozen=True, slots=True)
 class Extension:
     """A feature that a model has or lacks."""
 
-    name: str
-    prose: str
-    requires: tuple[str, ...] = ()
-    default: bool = True
-    """Whether ``rv64`` has it; ``any`` and ``max`` have all."""
-    in_isa_string: bool = True
+    def __init__(
+        self,
+        name: str,
+        prose: str,
+        requires: tuple[str, ...] = (),
+        default: bool = True,
+        in_isa_string: bool = True,
+    ) -> None:
+        self.name = name
+        self.prose = prose
+        self.requires = requires
+        self.default = default
+        """Whether ``rv64`` has it; ``any`` and ``max`` have all."""
+        self.in_isa_string = in_isa_string
 
 
 # In the order of the isa string: the specification's for single letters, then Z by the
@@ -59,15 +64,21 @@ EXTENSIONS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
 class CpuModel:
     """A hart's features."""
 
-    name: str
-    extensions: frozenset[str]
-    """Those that the isa string names."""
-    flags: frozenset[str]
-    """The others: address translation modes and pmp."""
+    def __init__(self, name: str, extensions: frozenset[str], flags: frozenset[str]) -> None:
+        self.name = name
+        self.extensions = extensions
+        """Those that the isa string names."""
+        self.flags = flags
+        """The others: address translation modes and pmp."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, CpuModel) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.extensions, self.flags))
 
     @property
     def mmu_type(self) -> str | None:

@@ -15,7 +15,7 @@ from jitemu.frontends.riscv.csrs_user import (
 )
 from jitemu.frontends.riscv.i import EXIT_ILLEGAL
 from jitemu.frontends.riscv.privileged import HartState
-from jitemu.frontends.riscv.state import RiscvState
+from jitemu.frontends.riscv.registers import RiscvState
 from jitemu.frontends.riscv.traps import raise_illegal
 from jitemu.ir.native import native
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jitemu.frontends.riscv.clock import guest_nanoseconds, guest_time
 from jitemu.frontends.riscv.csrs_table import Csr
 from jitemu.frontends.riscv.privileged import FS, PRIV_M, PRIV_U, HartState
-from jitemu.frontends.riscv.state import RiscvState
+from jitemu.frontends.riscv.registers import RiscvState
 from jitemu.frontends.riscv.traps import fp_mark_dirty
 from jitemu.ir.native import host_fp_flags, host_set_fp, native
 

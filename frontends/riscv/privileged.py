@@ -7,7 +7,7 @@ and csrs.py.  All of a hart's words are written by the thread that runs it, exce
 
 from __future__ import annotations
 
-from jitemu.frontends.riscv.state import RiscvState
+from jitemu.frontends.riscv.registers import RiscvState
 from jitemu.ir.state import TLB_ENTRIES, TLB_MODES, Words
 
 PRIV_U, PRIV_S, PRIV_M = 0, 1, 3

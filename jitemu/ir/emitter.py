@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from jitemu.ir.builder import Builder, V
 from jitemu.ir.code import Attr, Function
+from jitemu.ir.state import RegisterClass
 
 Register = int | str
 """A register's index, or the name of the field that holds it (a stencil's hole)."""
-
-
-@dataclass(frozen=True)
-class RegisterClass:
-    """Registers of one kind, held in the state array of the same name."""
-
-    name: str
-    count: int
-    zero: int | None = None
-    """Index of the register that reads as zero and ignores writes."""
 
 
 class RegisterFile:

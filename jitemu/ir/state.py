@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import dataclass, field
 
 
 class Words:
@@ -111,13 +110,23 @@ class RuntimeState:
     """(read tag, write tag, host delta, fetch tag) for each entry of each mode's TLB."""
 
 
-@dataclass
+class RegisterClass:
+    """Registers of one kind, held in the state array of the same name."""
+
+    def __init__(self, name: str, count: int, zero: int | None = None) -> None:
+        self.name = name
+        self.count = count
+        self.zero = zero
+        """Index of the register that reads as zero and ignores writes."""
+
+
 class Layout:
     """Byte offsets of a state class's words."""
 
-    offsets: dict[str, int] = field(default_factory=dict[str, int])
-    counts: dict[str, int] = field(default_factory=dict[str, int])
-    size: int = 0
+    def __init__(self) -> None:
+        self.offsets: dict[str, int] = {}
+        self.counts: dict[str, int] = {}
+        self.size = 0
 
     def of(self, name: str, index: int = 0) -> int:
         """Byte offset of a word."""

@@ -6,7 +6,7 @@ import ctypes
 import mmap
 import signal
 
-from jitemu.backend_llvm.natives import RECORD_BITS
+from jitemu.backend_llvm.convention import RECORD_BITS
 from jitemu.runtime.arena import Arena, libc
 
 _SA_SIGINFO, _SA_ONSTACK, _SA_NODEFER, _SA_RESTORER = 4, 0x08000000, 0x40000000, 0x04000000

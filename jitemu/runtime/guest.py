@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from jitemu.backend_llvm.stencils import Key, Target
+    from collections.abc import Callable, Mapping
+
+    from jitemu.backend_llvm.stencil_keys import Key, Target
     from jitemu.isa import Decoder, Isa
 
 
-@dataclass(frozen=True)
 class Guest:
     """A guest architecture in one mode.
 
@@ -19,25 +17,38 @@ class Guest:
     does not need them.
     """
 
-    name: str
-    variant: str
-    """Distinguishes processor models (their decoders differ)."""
-    target: Target
-    definitions: Callable[[], tuple[Isa, Decoder]]
-    roots: tuple[str, ...]
-    """Native functions the engine needs."""
-    common_keys: Callable[[], list[Key]]
-    """Stencils worth building at first use."""
-    context: Callable[[int], Mapping[str, int]]
-    """Of a translation context: tlb (state offset) and mode of data accesses, fetch (state
-    index of the fetches' TLB)."""
-    instead: Callable[[str, int], str | None]
-    """What to do for an instruction of this extension in this context, if not itself: the
-    name of another definition."""
-    register_names: Mapping[str, list[str]]
-    """Names of the registers of a class, as traces show them."""
-    illegal: str
-    """The definition that stands for undefined words."""
+    def __init__(
+        self,
+        name: str,
+        variant: str,
+        target: Target,
+        definitions: Callable[[], tuple[Isa, Decoder]],
+        roots: tuple[str, ...],
+        common_keys: Callable[[], list[Key]],
+        context: Callable[[int], Mapping[str, int]],
+        instead: Callable[[str, int], str | None],
+        register_names: Mapping[str, list[str]],
+        illegal: str,
+    ) -> None:
+        self.name = name
+        self.variant = variant
+        """Distinguishes processor models (their decoders differ)."""
+        self.target = target
+        self.definitions = definitions
+        self.roots = roots
+        """Native functions the engine needs."""
+        self.common_keys = common_keys
+        """Stencils worth building at first use."""
+        self.context = context
+        """Of a translation context: tlb (state offset) and mode of data accesses, fetch (state
+        index of the fetches' TLB)."""
+        self.instead = instead
+        """What to do for an instruction of this extension in this context, if not itself: the
+        name of another definition."""
+        self.register_names = register_names
+        """Names of the registers of a class, as traces show them."""
+        self.illegal = illegal
+        """The definition that stands for undefined words."""
 
     @property
     def isa(self) -> Isa:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping
-from importlib import import_module
-from typing import TYPE_CHECKING
+from functools import cache
 
-from jitemu.backend_llvm.stencils import Target
-from jitemu.frontends.riscv import privileged, state
+from jitemu.backend_llvm.stencil_keys import Target
+from jitemu.frontends.riscv import registers
 from jitemu.ir.state import TLB_ENTRIES, layout_of
 from jitemu.runtime.guest import Guest
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from jitemu.backend_llvm.stencils import Key
+    from collections.abc import Callable, Mapping
+
+    from jitemu.backend_llvm.stencil_keys import Key
     from jitemu.frontends.riscv.cpu import CpuModel
+    from jitemu.ir.emitter import Emitter
     from jitemu.isa import Decoder, Isa
 
 USER_ROOTS = (
@@ -58,42 +59,50 @@ _NATIVE_MODULES: dict[str, tuple[str, ...]] = {"user": (), "system": ("fetch", "
 def _profile() -> list[Key]:
     from importlib.resources import files
 
-    from jitemu.backend_llvm.stencils import parse_key
+    from jitemu.backend_llvm.stencil_keys import parse_key
 
     text = files("jitemu.frontends.riscv").joinpath("stencil_profile.txt").read_text()
     return [parse_key(line) for line in text.split()]
 
 
 def _definitions(cpu: CpuModel, mode: str) -> Callable[[], tuple[Isa, Decoder]]:
-    @functools.cache
+    @cache
     def load() -> tuple[Isa, Decoder]:
+        from importlib import import_module
+
         for module in ("actions", *_NATIVE_MODULES[mode]):
             import_module(f"jitemu.frontends.riscv.{module}")
         import_module(f"jitemu.runtime.lookup_{mode}")
         from jitemu.frontends.riscv.extensions import decoder_for
+        from jitemu.frontends.riscv.state import isa
 
-        return state.isa, decoder_for(cpu)
+        return isa, decoder_for(cpu)
 
     return load
 
 
 def _target(mode: str, words: type) -> Target:
     layout = layout_of(words)
-    return Target(mode, layout, state.CLASSES, "x", state.PINNED, {}, state.S)
+    return Target(mode, layout, registers.CLASSES, "x", registers.PINNED, {}, _emitter)
+
+
+def _emitter(mode: str) -> Emitter:
+    from jitemu.frontends.riscv.state import S
+
+    return S(mode)
 
 
 def _names() -> dict[str, list[str]]:
     return {
-        "x": [f"x{i}/{name}" for i, name in enumerate(state.X_NAMES)],
-        "f": [f"f{i}/{name}" for i, name in enumerate(state.F_NAMES)],
+        "x": [f"x{i}/{name}" for i, name in enumerate(registers.X_NAMES)],
+        "f": [f"f{i}/{name}" for i, name in enumerate(registers.F_NAMES)],
     }
 
 
 def _variant(cpu: CpuModel) -> str:
-    import hashlib
+    from jitemu.backend_llvm.cache import digest_of
 
-    names = ",".join(sorted(cpu.extensions))
-    return hashlib.blake2b(names.encode(), digest_size=4).hexdigest()
+    return digest_of(",".join(sorted(cpu.extensions)).encode(), 4).hex()
 
 
 def _no_context(ctx: int) -> Mapping[str, int]:
@@ -105,7 +114,7 @@ def riscv64_user(cpu: CpuModel) -> Guest:
     return Guest(
         name="riscv64-user",
         variant=_variant(cpu),
-        target=_target("user", state.RiscvState),
+        target=_target("user", registers.RiscvState),
         definitions=_definitions(cpu, "user"),
         roots=USER_ROOTS,
         common_keys=_profile,
@@ -118,6 +127,8 @@ def riscv64_user(cpu: CpuModel) -> Guest:
 
 def riscv64_system(cpu: CpuModel) -> Guest:
     """A whole RISC-V 64 machine's hart."""
+    from jitemu.frontends.riscv import privileged
+
     target = _target("system", privileged.HartState)
     tlb = target.layout.of("tlb")
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import struct
-from collections.abc import Mapping
-from typing import Any
 
 from jitemu.backend_llvm import cache
 from jitemu.backend_llvm.objects import Blob, patch
-from jitemu.runtime.guest import Guest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from jitemu.runtime.guest import Guest
 
 
 class Translation:
@@ -43,7 +48,7 @@ class Translation:
 def translation_for(guest: Guest, use_cache: bool = True) -> Translation:
     """The guest's translation."""
     name = f"{guest.name}-{guest.variant}-{cache.fingerprint()}"
-    path = cache.folder() / "stencils" / name
+    path = os.path.join(cache.folder(), "stencils", name)
     saved = cache.load(path) if use_cache else None
     if saved is None:
         saved = _build(guest)
