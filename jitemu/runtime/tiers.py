@@ -9,19 +9,21 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from jitemu.backend_llvm.objects import Blob
-from jitemu.backend_llvm.regions import Region, Request, compile_region
-from jitemu.backend_llvm.stencilset import number_functions
-from jitemu.frontends.riscv.cpu import CpuModel
 from jitemu.runtime.codetable import Control
 from jitemu.runtime.engine import CodeSpace, Processor
 from jitemu.runtime.lookup import REQUEST_SAMPLE
 from jitemu.runtime.records import Record
 from jitemu.runtime.worker import reader, receive, send
 
+if TYPE_CHECKING:
+    from jitemu.backend_llvm.regions import Region
+    from jitemu.frontends.riscv.cpu import CpuModel
+
 _SYS_CLONE = 56
+_WCLONE = -0x80000000
 SAMPLE_SECONDS = 0.001
 SLOW_SAMPLE_SECONDS = 0.01
 """Interval once nothing new has become hot for a while."""
@@ -64,22 +66,25 @@ def _block_signals() -> None:
 
 
 class Worker:
-    """A compile worker's process.
+    """A compile worker's process.  Its pipes are unbuffered: buffers have locks, which a
+    fork of the guest could find held by another thread.
 
-    It is cloned without an exit signal, so that neither SIGCHLD nor wait() of a guest that
-    lives in this process sees it.
+    Neither SIGCHLD nor wait() of a guest that lives in this process may see it: it is a
+    grandchild, and the process between was cloned without an exit signal.
     """
 
     def __init__(self) -> None:
         theirs, ours = os.pipe()
         results, answers = os.pipe()
-        self.requests: BinaryIO = os.fdopen(ours, "wb")
-        self.results: BinaryIO = os.fdopen(results, "rb")
+        self.requests: BinaryIO = os.fdopen(ours, "wb", buffering=0)
+        self.results: BinaryIO = os.fdopen(results, "rb", buffering=0)
         arguments = [sys.executable, "-m", "jitemu.runtime.worker"]
         clone = ctypes.PyDLL(None).syscall
-        self.pid = clone(_SYS_CLONE, 0, 0, 0, 0, 0)
-        if self.pid == 0:
+        between = clone(_SYS_CLONE, 0, 0, 0, 0, 0)
+        if between == 0:
             try:
+                if clone(_SYS_CLONE, 0, 0, 0, 0, 0):
+                    os._exit(0)
                 os.setsid()
                 os.dup2(theirs, 0)
                 os.dup2(answers, 1)
@@ -89,10 +94,12 @@ class Worker:
                 os._exit(127)
         os.close(theirs)
         os.close(answers)
+        os.waitpid(between, _WCLONE)
 
     def close(self) -> None:
-        """End it: its input ends."""
+        """End it: its input ends.  In a fork's child: leave it to the parent."""
         self.requests.close()
+        self.results.close()
 
 
 class Tiers:
@@ -132,6 +139,9 @@ class Tiers:
 
     def compile_now(self, processor: Processor, holes: dict[str, int]) -> None:
         """Make the block that was just made a region."""
+        from jitemu.backend_llvm.regions import Request, compile_region
+        from jitemu.backend_llvm.stencilset import number_functions
+
         block = self.space.tables.record(processor.state["made"])
         guest = self.space.guest
         number_functions(guest.target, guest.isa)
@@ -163,7 +173,9 @@ class Tiers:
 
     def after_fork(self) -> None:
         """In a fork's child: the worker and the threads are the parent's."""
-        self.worker = None
+        if self.worker is not None:
+            self.worker.close()
+            self.worker = None
         self.queue_lock = threading.Lock()
         self.queue.clear()
         self.compiling = None
@@ -242,6 +254,8 @@ class Tiers:
                 self.failures.append(message)
             elif message and job is not None:
                 code, symbols, relocations, exits, entries, covered, instructions = message
+                from jitemu.backend_llvm.regions import Region
+
                 blob = Blob(code, symbols, relocations)
                 job.region = Region(job.block.pc, blob, exits, entries, covered, instructions)
                 self.done.append(job)

@@ -15,17 +15,28 @@ from typing import Any, BinaryIO
 def send(stream: BinaryIO, message: Any) -> None:
     """Write a message of plain Python types."""
     data = marshal.dumps(message)
-    stream.write(len(data).to_bytes(4, "little") + data)
+    rest = memoryview(len(data).to_bytes(4, "little") + data)
+    while rest:
+        rest = rest[stream.write(rest) :]
     stream.flush()
 
 
 def receive(stream: BinaryIO) -> Any:
     """Read a message; None at the end."""
-    head = stream.read(4)
-    if len(head) < 4:
-        return None
-    data = stream.read(int.from_bytes(head, "little"))
-    return marshal.loads(data)
+    head = _read(stream, 4)
+    data = _read(stream, int.from_bytes(head, "little")) if head else b""
+    return marshal.loads(data) if data else None
+
+
+def _read(stream: BinaryIO, size: int) -> bytes:
+    """So many bytes, or none if the stream ends before."""
+    data = b""
+    while len(data) < size:
+        part = stream.read(size - len(data))
+        if not part:
+            return b""
+        data += part
+    return data
 
 
 def reader(pieces: list[tuple[int, bytes]]) -> Any:

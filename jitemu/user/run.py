@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from jitemu.messages import fail
@@ -27,6 +25,8 @@ from jitemu.user.stack import build_stack
 from jitemu.user.thread import GuestThread
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from jitemu.frontends.riscv.cpu import CpuModel
     from jitemu.trace import Log
 
@@ -36,30 +36,50 @@ _SP = 2
 _SYS_PRCTL, _PR_SET_NAME = 157, 15
 
 
-@dataclass
 class UserConfig:
     """What the command line says."""
 
-    program: str
-    arguments: Sequence[str]
-    environment: dict[str, str]
-    log: Log
-    argv0: str | None = None
-    sysroot: str = ""
-    stack_size: int = 8 << 20
-    uname: str | None = None
-    guest_base: int | None = None
-    cpu: CpuModel | None = None
-    """The processor model; None for the default."""
-    seed: int | None = None
-    one_insn: bool = False
-    hot_threshold: int | None = None
-    cache: bool = True
-    option_words: Sequence[str] = field(default_factory=tuple)
-    command: Sequence[str] = ()
-    """What runs another guest program (an execve); empty for this jitemu with option_words."""
-    make_cpu: Callable[[UserConfig, GuestSpace], GuestCpu] | None = None
-    """The processor; None for the engine's."""
+    def __init__(
+        self,
+        program: str,
+        arguments: Sequence[str],
+        environment: dict[str, str],
+        log: Log,
+        argv0: str | None = None,
+        sysroot: str = "",
+        stack_size: int = 8 << 20,
+        uname: str | None = None,
+        guest_base: int | None = None,
+        cpu: CpuModel | None = None,
+        seed: int | None = None,
+        one_insn: bool = False,
+        hot_threshold: int | None = None,
+        cache: bool = True,
+        option_words: Sequence[str] = (),
+        command: Sequence[str] = (),
+        make_cpu: Callable[[UserConfig, GuestSpace], GuestCpu] | None = None,
+    ) -> None:
+        self.program = program
+        self.arguments = arguments
+        self.environment = environment
+        self.log = log
+        self.argv0 = argv0
+        self.sysroot = sysroot
+        self.stack_size = stack_size
+        self.uname = uname
+        self.guest_base = guest_base
+        self.cpu = cpu
+        """The processor model; None for the default."""
+        self.seed = seed
+        self.one_insn = one_insn
+        self.hot_threshold = hot_threshold
+        self.cache = cache
+        self.option_words = option_words
+        self.command = command
+        """What runs another guest program (an execve); empty for this jitemu with
+        option_words."""
+        self.make_cpu = make_cpu
+        """The processor; None for the engine's."""
 
 
 def _import_calls() -> None:
