@@ -47,7 +47,7 @@ from jitemu.frontends.riscv.tlb import (
     note_large,
     note_user_page,
 )
-from jitemu.ir.native import load64, native, sar, store64
+from jitemu.ir.native import hostcall, load64, native, sar, store64
 from jitemu.ir.state import TLB_ENTRIES
 
 RIGHT_R, RIGHT_W, RIGHT_X = 1, 2, 4
@@ -177,6 +177,15 @@ def install(s: HartState, va: int, rights: int, mode: int) -> None:
 
 @native
 def tlb_fill(s: HartState, va: int, access: int, mode: int) -> int:
+    """Translate: 0 with ``physical`` set, or the exception's cause; and log it."""
+    cause = fill_entry(s, va, access, mode)
+    if s.fill_hook:
+        hostcall(s.fill_hook, va, access, mode, cause)
+    return cause
+
+
+@native
+def fill_entry(s: HartState, va: int, access: int, mode: int) -> int:
     """Translate: 0 with ``physical`` set, or the exception's cause.
 
     The TLB gets the page unless it is no RAM, or PMP entries divide it: then whoever

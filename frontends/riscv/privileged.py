@@ -102,6 +102,10 @@ class HartState(RiscvState):
     irq_lines: int
     """Interrupts that devices hold pending, as bits of mip; native code only reads it.
     Who changes it sets exit_request afterwards."""
+    trap_hook: int
+    """Host function told (cause, tval) before each trap, at the trapping pc; 0: none."""
+    fill_hook: int
+    """Host function told (va, access, TLB mode, cause) after each TLB fill; 0: none."""
     mhartid: int
     misa: int
     mstatus: int

@@ -37,7 +37,7 @@ from jitemu.frontends.riscv.privileged import (
     TW,
     HartState,
 )
-from jitemu.ir.native import native
+from jitemu.ir.native import hostcall, native
 
 INTERRUPT = 1 << 63
 
@@ -65,6 +65,8 @@ def update_context(s: HartState) -> None:
 @native
 def enter_trap(s: HartState, cause: int, tval: int) -> None:
     """Go to the handler of an exception or interrupt at the state's pc."""
+    if s.trap_hook:
+        hostcall(s.trap_hook, cause, tval)
     code = cause & 63
     delegation = s.mideleg if cause & INTERRUPT else s.medeleg
     status = s.mstatus

@@ -12,9 +12,10 @@ from jitemu.messages import fail
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from jitemu.memory.physical import PhysicalSpace
+    from jitemu.system.boot import BootFiles
     from jitemu.system.hart import Hart
 
 
@@ -38,6 +39,18 @@ def check(parsed: Parsed) -> None:
     for option in (options.APPEND, options.INITRD):
         if parsed.given(option) and not parsed[options.KERNEL]:
             fail(f"-{option.name} only allowed with -kernel option")
+
+
+def symbols(files: BootFiles) -> Callable[[int], str]:
+    """Names for addresses, as far as kernel and firmware are ELF files that have them."""
+    from jitemu.trace_symbols import SymbolTable
+
+    tables = [SymbolTable(path) for path in (files.kernel, files.bios) if path]
+
+    def lookup(address: int) -> str:
+        return next(filter(None, (table.lookup(address) for table in tables)), "")
+
+    return lookup
 
 
 def main(words: Sequence[str]) -> int:
@@ -99,6 +112,7 @@ def _run(parsed: Parsed) -> int:
             hart_id,
             cpu=model,
             log=log,
+            symbol=symbols(config.boot_files()),
             hot_threshold=parsed[common.HOT_THRESHOLD],
             cache=not parsed[common.NO_CACHE],
         )

@@ -69,10 +69,12 @@ class Tracer:
                 s.length = decoded_length = decoded.length
                 decoded.insn.build(s, decoded.fields)
             s.block.label = f"pc_{pc + at:x}"
-            if not s.ended:
-                s.emit("br", "", (), (f"pc_{pc + at + decoded_length:x}",))
-            function.blocks.append(s.block)
             at += decoded_length
+            if not s.ended and at + 2 <= len(code):
+                s.emit("br", "", (), (f"pc_{pc + at:x}",))
+            elif not s.ended:
+                s.jump(s.const(pc + at))
+            function.blocks.append(s.block)
         return function
 
     def entering(self, block: Record, state: StateView) -> None:

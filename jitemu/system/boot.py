@@ -9,7 +9,13 @@ from __future__ import annotations
 
 from jitemu.messages import fail
 from jitemu.system import devicetree
-from jitemu.system.images import KernelImage, check_initrd, parse_kernel, read_file
+from jitemu.system.images import (
+    KernelImage,
+    check_file,
+    check_initrd,
+    parse_kernel,
+    read_file,
+)
 from jitemu.system.resetrom import reset_rom
 
 TYPE_CHECKING = False
@@ -96,6 +102,19 @@ def check_runnable(files: BootFiles) -> None:
     """UserError if there would be nothing to execute."""
     if not files.kernel and files.bios in (*BUILT_IN, NO_FIRMWARE):
         fail("nothing to run: give a kernel with -kernel or firmware with -bios")
+
+
+def check_files(files: BootFiles) -> None:
+    """UserError if a file is missing or unreadable: to be told before a long set-up."""
+    bios = "" if files.bios in (*BUILT_IN, NO_FIRMWARE) else files.bios
+    for option, path in (
+        ("-bios", bios),
+        ("-kernel", files.kernel),
+        ("-initrd", files.initrd),
+        ("-dtb", files.dtb),
+    ):
+        if path:
+            check_file(option, path)
 
 
 def _user_tree(path: str) -> FDT:

@@ -75,13 +75,14 @@ class KernelImage:
         return KernelImage(moved, self.offset)
 
 
-def read_file(option: str, path: str) -> bytes:
-    """A regular file's bytes; UserError if it is missing, unreadable or empty."""
+def read_file(option: str, path: str, limit: int = -1) -> bytes:
+    """A file's bytes, or the first ``limit`` of them; UserError if it is missing,
+    unreadable or empty."""
     try:
         with open(path, "rb") as file:
             if stat.S_ISDIR(os.fstat(file.fileno()).st_mode):
                 fail(f"{option} {path}: is a directory")
-            data = file.read()
+            data = file.read(limit)
     except OSError as error:
         fail(f"{option} {path}: {error.strerror or error}")
     except ValueError:
@@ -89,6 +90,13 @@ def read_file(option: str, path: str) -> bytes:
     if not data:
         fail(f"{option} {path}: the file is empty")
     return data
+
+
+def check_file(option: str, path: str) -> None:
+    """UserError if read_file is bound to fail.  A pipe, which cannot be read twice, is left
+    alone."""
+    if not os.path.exists(path) or os.path.isfile(path):
+        read_file(option, path, 1)
 
 
 def parse_kernel(option: str, path: str, data: bytes, limit: int) -> KernelImage:

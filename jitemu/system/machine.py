@@ -116,6 +116,7 @@ class Machine:
             open_serial(spec, index, self.loop, self._guard, lambda: self.shutdown(0))
             for index, spec in enumerate(config.serial or ("null",))
         ]
+        boot.check_files(self.files)
         self.hart = make_hart(self.space, HART)
         self.harts: list[Hart] = [self.hart]
         self.board = VirtBoard(

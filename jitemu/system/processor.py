@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from jitemu.frontends.riscv.cpu import CpuModel
     from jitemu.memory.physical import PhysicalSpace
+    from jitemu.system.tracing import HartLog
     from jitemu.trace import Log
 
 MASK64 = (1 << 64) - 1
@@ -41,6 +42,7 @@ class EngineHart(SystemProcessor):
         if rom is not None:
             state["rom_base"], state["rom_size"] = rom.base, rom.size
         self._x = state.at["x"]
+        self.log: HartLog | None = None
         self.on_timer_change: Callable[[int | None], None] | None = None
         self.on_timer = self._timer_changed
 
@@ -110,18 +112,23 @@ def make_hart(
     *,
     cpu: CpuModel,
     log: Log,
+    symbol: Callable[[int], str],
     hot_threshold: int | None,
     cache: bool,
 ) -> EngineHart:
-    """A hart of a machine with this memory."""
+    """A hart of a machine with this memory.  ``symbol`` names addresses in traces."""
     guest = riscv64_system(cpu)
     code = SystemSpace(guest, translation_for(guest, cache), space)
     each = log.exec or log.cpu or log.nochain
     if log.in_asm or log.op or log.op_opt or log.out_asm or each:
         from jitemu.runtime.tracing import Tracer
 
-        code.trace(Tracer(log, guest, privilege=privilege_of), each)
+        code.trace(Tracer(log, guest, symbol, privilege_of), each)
     hart = EngineHart(code, hart_id, cpu)
+    if log.int or log.mmu:
+        from jitemu.system.tracing import HartLog
+
+        hart.log = HartLog(log, hart_id, hart.state)
     threshold = THRESHOLD if hot_threshold is None else hot_threshold
     if threshold and not each:
         start_tiers(hart, code, cpu, threshold)
