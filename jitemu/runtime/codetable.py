@@ -12,6 +12,7 @@ from jitemu.ir.state import JUMP_CACHE_ENTRIES, RuntimeState
 
 EMPTY = 0xFFFF_FFFF_FFFF_FFFF
 DELETED = 0xFFFF_FFFF_FFFF_FFFE
+"""Keys of table entries.  They are stored inverted, so that fresh memory is an empty table."""
 HASH = 0x9E37_79B9_7F4A_7C15
 
 
@@ -140,7 +141,7 @@ def table_slot(s: RuntimeState, tag: int, physical: int) -> int:
     mask = load64(s.code + Control.BLOCKS_MASK)
     while 1:
         entry = base + (slot & mask) * 32
-        found = load64(entry)
+        found = load64(entry) ^ EMPTY
         if found == EMPTY:
             return entry
         if found == tag and load64(entry + 8) == physical:
@@ -152,7 +153,7 @@ def table_slot(s: RuntimeState, tag: int, physical: int) -> int:
 def table_find(s: RuntimeState, tag: int, physical: int) -> int:
     """The record of the block with this tag and physical address, or 0."""
     entry = table_slot(s, tag, physical)
-    return load64(entry + 16) if load64(entry) == tag else 0
+    return load64(entry + 16) if load64(entry) ^ EMPTY == tag else 0
 
 
 @native
@@ -163,7 +164,7 @@ def table_insert(s: RuntimeState, record: int) -> None:
     entry = table_slot(s, tag, physical)
     store64(entry + 8, physical)
     store64(entry + 16, record)
-    store64(entry, tag)
+    store64(entry, tag ^ EMPTY)
     used = s.code + Control.BLOCKS_USED
     store64(used, load64(used) + 1)
 
@@ -174,7 +175,7 @@ def block_at(s: RuntimeState, host: int) -> int:
     entry = load64(s.code + Control.BLOCKS)
     end = entry + (load64(s.code + Control.BLOCKS_MASK) + 1) * 32
     while entry < end:
-        if load64(entry) < DELETED:
+        if load64(entry) ^ EMPTY < DELETED:
             record = load64(entry + 16)
             if holds(s, record, host):
                 return record
@@ -199,7 +200,7 @@ def page_entry(s: RuntimeState, number: int) -> int:
     mask = load64(s.code + Control.PAGES_MASK)
     while 1:
         entry = base + (slot & mask) * 32
-        found = load64(entry)
+        found = load64(entry) ^ EMPTY
         if found == number or found == EMPTY:
             return entry
         slot += 1
@@ -209,10 +210,10 @@ def page_entry(s: RuntimeState, number: int) -> int:
 def page_add(s: RuntimeState, number: int, host: int) -> None:
     """Make a page of guest code known (or give it another host address)."""
     entry = page_entry(s, number)
-    if load64(entry) == EMPTY:
+    if load64(entry) == 0:
         store64(entry + 8, 0)
     store64(entry + 16, host)
-    store64(entry, number)
+    store64(entry, number ^ EMPTY)
 
 
 @native
@@ -231,7 +232,7 @@ def page_note(s: RuntimeState, number: int, record: int, start: int, end: int) -
 def page_bits(s: RuntimeState, number: int) -> int:
     """Bit n: bytes [64n, 64n + 64) of the page hold translated code."""
     entry = page_entry(s, number)
-    if load64(entry) == EMPTY:
+    if load64(entry) == 0:
         return 0
     bits = 0
     node = load64(entry + 8)
@@ -327,8 +328,8 @@ def forget(s: RuntimeState, record: int) -> None:
         unlink(s, load64(record + BlockRecord.INCOMING))
     tag = load64(record + BlockRecord.TAG)
     entry = table_slot(s, tag, load64(record + BlockRecord.PHYSICAL))
-    if load64(entry) == tag and load64(entry + 16) == record:
-        store64(entry, DELETED)
+    if load64(entry) ^ EMPTY == tag and load64(entry + 16) == record:
+        store64(entry, DELETED ^ EMPTY)
     removed = s.code + Control.REMOVED
     store64(removed, load64(removed) + 1)
 
@@ -372,7 +373,7 @@ def forget_with_region(s: RuntimeState, record: int) -> None:
 def forget_range(s: RuntimeState, number: int, start: int, end: int) -> int:
     """Forget what was made from bytes [start, end) of a page; how many blocks are left."""
     entry = page_entry(s, number)
-    if load64(entry) == EMPTY:
+    if load64(entry) == 0:
         return 0
     left = 0
     at = entry + 8

@@ -6,7 +6,7 @@ import ctypes
 import mmap
 from collections.abc import Iterator
 
-from jitemu.runtime.codetable import EMPTY, BlockRecord, Control, ExitRecord
+from jitemu.runtime.codetable import DELETED, EMPTY, BlockRecord, Control, ExitRecord
 
 _MAP_NORESERVE = 0x4000
 POOL_BYTES = 256 << 20
@@ -26,6 +26,10 @@ class NativeMemory:
         self.words = self.bytes.cast("Q")
         self.address = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
         self.size = size
+
+    def zero(self) -> None:
+        """Give all of it back to the system: it reads as 0 again."""
+        self._map.madvise(mmap.MADV_DONTNEED)
 
 
 def place_bytes(data: bytes) -> NativeMemory:
@@ -127,7 +131,7 @@ class CodeTables:
         self.set(Control.BLOCKS_USED, 0)
         self.set(Control.GENERATION, self.get(Control.GENERATION) + 1)
         for table in (self.blocks, self.pages):
-            ctypes.memset(table.address, 0xFF, table.size)
+            table.zero()
 
     def take(self, size: int) -> int:
         """So many bytes of the pool."""
@@ -157,10 +161,10 @@ class CodeTables:
         """All blocks in the table."""
         words = self.blocks.words
         for at in range(0, len(words), 4):
-            if words[at] < EMPTY - 1:
+            if words[at] ^ EMPTY < DELETED:
                 yield self.record(words[at + 2])
 
     def pages_known(self) -> list[int]:
         """Numbers of the pages in the page table."""
         words = self.pages.words
-        return [words[at] for at in range(0, len(words), 4) if words[at] != EMPTY]
+        return [words[at] ^ EMPTY for at in range(0, len(words), 4) if words[at]]

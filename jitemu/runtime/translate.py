@@ -578,4 +578,4 @@ def guard(s: RuntimeState, context: int, note: int, pc: int) -> int:
 def host_page(s: RuntimeState, number: int) -> int:
     """Host address of a page of guest code, or 0 if it is not known."""
     entry = page_entry(s, number)
-    return load64(entry + 16) if load64(entry) == number else 0
+    return load64(entry + 16) if load64(entry) else 0

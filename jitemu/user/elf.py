@@ -6,7 +6,6 @@ import ctypes
 import errno
 import os
 import struct
-from typing import NamedTuple
 
 from jitemu.messages import fail
 from jitemu.user.hostcalls import PAGE
@@ -38,25 +37,36 @@ class NotForThisGuest(Exception):
     """The file is not a loadable ELF of the guest's machine."""
 
 
-class Segment(NamedTuple):
+class Segment:
     """One program header."""
 
-    kind: int
-    flags: int
-    offset: int
-    address: int
-    file_size: int
-    memory_size: int
+    def __init__(
+        self, kind: int, flags: int, offset: int, address: int, file_size: int, memory_size: int
+    ) -> None:
+        self.kind = kind
+        self.flags = flags
+        self.offset = offset
+        self.address = address
+        self.file_size = file_size
+        self.memory_size = memory_size
 
 
-class Headers(NamedTuple):
+class Headers:
     """What loading needs of an ELF file."""
 
-    kind: int
-    entry: int
-    header_offset: int
-    segments: list[Segment]
-    interpreter: bytes | None
+    def __init__(
+        self,
+        kind: int,
+        entry: int,
+        header_offset: int,
+        segments: list[Segment],
+        interpreter: bytes | None,
+    ) -> None:
+        self.kind = kind
+        self.entry = entry
+        self.header_offset = header_offset
+        self.segments = segments
+        self.interpreter = interpreter
 
     @property
     def loads(self) -> list[Segment]:
@@ -64,15 +74,24 @@ class Headers(NamedTuple):
         return [segment for segment in self.segments if segment.kind == _PT_LOAD]
 
 
-class Image(NamedTuple):
+class Image:
     """A mapped ELF file; addresses are final."""
 
-    entry: int
-    bias: int
-    end: int
-    header_address: int
-    header_count: int
-    interpreter: bytes | None
+    def __init__(
+        self,
+        entry: int,
+        bias: int,
+        end: int,
+        header_address: int,
+        header_count: int,
+        interpreter: bytes | None,
+    ) -> None:
+        self.entry = entry
+        self.bias = bias
+        self.end = end
+        self.header_address = header_address
+        self.header_count = header_count
+        self.interpreter = interpreter
 
 
 def is_guest_elf(start: bytes, machine: int = EM_RISCV) -> bool:

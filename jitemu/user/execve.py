@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from jitemu.user.elf import is_guest_elf
 from jitemu.user.hostcalls import GuestError
@@ -21,12 +21,13 @@ IGNORED_SIGNALS = "JITEMU_IGNORED_SIGNALS"
 _HIDDEN_PREFIXES = (b"LD_", b"PYTHON", b"GLIBC_TUNABLES", b"MALLOC_")
 
 
-class Target(NamedTuple):
+class Target:
     """What to run."""
 
-    path: bytes
-    args: list[bytes]
-    guest: bool
+    def __init__(self, path: bytes, args: list[bytes], guest: bool) -> None:
+        self.path = path
+        self.args = args
+        self.guest = guest
 
 
 def find_target(thread: GuestThread, path: bytes, args: list[bytes]) -> Target:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from jitemu.user.hostcalls import PAGE, host_call
 
@@ -37,14 +36,19 @@ def host_protection(prot: int) -> int:
     return (prot & ~PROT_EXEC) | (PROT_READ if prot & PROT_EXEC else 0)
 
 
-class Region(NamedTuple):
+class Region:
     """Guest pages [start, end) of one protection."""
 
-    start: int
-    end: int
-    prot: int
-    shared: bool
-    label: str
+    def __init__(self, start: int, end: int, prot: int, shared: bool, label: str) -> None:
+        self.start = start
+        self.end = end
+        self.prot = prot
+        self.shared = shared
+        self.label = label
+
+    def part(self, start: int, end: int) -> Region:
+        """The same, of these pages."""
+        return Region(start, end, self.prot, self.shared, self.label)
 
 
 class GuestSpace:
@@ -70,7 +74,7 @@ class GuestSpace:
             if region.start >= end:
                 return
             if region.end > start:
-                yield region._replace(start=max(region.start, start), end=min(region.end, end))
+                yield region.part(max(region.start, start), min(region.end, end))
 
     def gaps(self, start: int, end: int) -> Iterator[tuple[int, int]]:
         """The parts of [start, end) that are not the guest's."""
@@ -113,9 +117,9 @@ class GuestSpace:
         kept: list[Region] = []
         for region in regions[first:last]:
             if region.start < start:
-                kept.append(region._replace(end=min(region.end, start)))
+                kept.append(region.part(region.start, min(region.end, start)))
             if region.end > end:
-                kept.append(region._replace(start=max(region.start, end)))
+                kept.append(region.part(max(region.start, end), region.end))
         regions[first:last] = kept
         self.generation += 1
 
@@ -127,7 +131,7 @@ class GuestSpace:
     def record(self, region: Region) -> None:
         """Note pages as the guest's, replacing what was known of them."""
         self._forget(region.start, region.end)
-        insort(self._regions, region)
+        insort(self._regions, region, key=lambda known: known.start)
 
     # -- the calls --------------------------------------------------------------------
 
@@ -207,7 +211,7 @@ class GuestSpace:
         result = host_call(_SYS_MPROTECT, address, end - address, host_protection(prot))
         if result == 0:
             for region in list(self.overlaps(address, end)):
-                self.record(region._replace(prot=prot & 7))
+                self.record(Region(region.start, region.end, prot & 7, region.shared, region.label))
         return result
 
     def mremap(self, address: int, old: int, new: int, flags: int, target: int) -> int:
@@ -233,7 +237,7 @@ class GuestSpace:
             return result
         if old and not flags & MREMAP_DONTUNMAP:
             self._forget(address, address + old)
-        self.record(region._replace(start=result, end=result + new))
+        self.record(region.part(result, result + new))
         return result
 
     def set_brk(self, address: int) -> int:

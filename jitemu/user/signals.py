@@ -18,7 +18,7 @@ import os
 import signal
 import struct
 from ctypes import addressof, create_string_buffer
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from jitemu.user.hostcalls import host_call, libc
 
@@ -64,19 +64,21 @@ NOT_RESTARTED = frozenset(
 )
 
 
-class Action(NamedTuple):
+class Action:
     """What sigaction sets."""
 
-    handler: int = SIG_DFL
-    flags: int = 0
-    mask: int = 0
+    def __init__(self, handler: int = SIG_DFL, flags: int = 0, mask: int = 0) -> None:
+        self.handler = handler
+        self.flags = flags
+        self.mask = mask
 
 
-class Item(NamedTuple):
+class Item:
     """A signal on its way to the guest."""
 
-    number: int
-    info: bytes
+    def __init__(self, number: int, info: bytes) -> None:
+        self.number = number
+        self.info = info
 
 
 def make_info(number: int, code: int, *words: int) -> bytes:

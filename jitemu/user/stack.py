@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
-from typing import NamedTuple
 
 from jitemu.messages import fail
 from jitemu.user.elf import Image
@@ -29,13 +28,14 @@ _NO_FILE = (1 << 64) - 1
 _SMALLEST = 64 * 1024
 
 
-class Stack(NamedTuple):
+class Stack:
     """The stack as the program finds it."""
 
-    pointer: int
-    low: int
-    high: int
-    auxv: bytes
+    def __init__(self, pointer: int, low: int, high: int, auxv: bytes) -> None:
+        self.pointer = pointer
+        self.low = low
+        self.high = high
+        self.auxv = auxv
 
 
 def _auxiliary(program: Image, interpreter: Image | None, random: int, name: int) -> bytes:

@@ -60,11 +60,12 @@ def rt_sigaction(thread: GuestThread, number: int, new: int, old: int, size: int
         return -errno.EINVAL
     signals = thread.process.signals
     before = signals.actions[number]
-    action = Action(*_ACTION.unpack(read_guest(new, _ACTION.size))) if new else None
+    words = _ACTION.unpack(read_guest(new, _ACTION.size)) if new else None
     if old:
-        write_guest(old, _ACTION.pack(*before))
-    if action is not None:
-        signals.set_action(number, action._replace(mask=action.mask & ~UNBLOCKABLE))
+        write_guest(old, _ACTION.pack(before.handler, before.flags, before.mask))
+    if words is not None:
+        handler, flags, mask = words
+        signals.set_action(number, Action(handler, flags, mask & ~UNBLOCKABLE))
     return 0
 
 

@@ -14,7 +14,7 @@ import errno
 import struct
 from collections.abc import Callable
 from ctypes import c_char_p, c_void_p, cast, get_errno
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from jitemu.user.hostcalls import RAW, GuestError, GuestFault, read_string
 
@@ -30,14 +30,22 @@ _EFAULT = -errno.EFAULT
 _EPIPE, _EFBIG = -errno.EPIPE, -errno.EFBIG
 
 
-class Row(NamedTuple):
+class Row:
     """One system call."""
 
-    name: str
-    riscv64: int
-    host: int | None
-    kinds: tuple[str, ...]
-    handler: Handler | None
+    def __init__(
+        self,
+        name: str,
+        riscv64: int,
+        host: int | None,
+        kinds: tuple[str, ...],
+        handler: Handler | None,
+    ) -> None:
+        self.name = name
+        self.riscv64 = riscv64
+        self.host = host
+        self.kinds = kinds
+        self.handler = handler
 
 
 ROWS: dict[int, Row] = {}
