@@ -57,3 +57,12 @@ class Target:
         self.functions = functions
         """Native functions' places in the state's table (filled when the set is made)."""
         self.emitter = emitter
+
+
+def place_letter(target: Target, kind: str, register: int) -> str:
+    """The place of a register operand, as in a stencil's key."""
+    if kind != target.pinned_class:
+        return "m"
+    if register == target.classes[kind].zero:
+        return "z"
+    return str(target.pinned.index(register)) if register in target.pinned else "m"
