@@ -24,7 +24,7 @@ class _Piece:
     @property
     def outward(self) -> Relocation | None:
         """The relocation of a plain jump out of the stencil."""
-        if self.code[:1] == b"\xe9" and len(self.relocations) == 1:
+        if self.code[0] == 0xE9 and len(self.relocations) == 1:
             return self.relocations[0]
         return None
 

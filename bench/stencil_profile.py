@@ -13,8 +13,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from jitemu.backend_llvm.stencil_keys import Key, Shape, place_letter
-from jitemu.backend_llvm.stencils import shape_of
+from jitemu.backend_llvm.stencil_keys import Key, place_letter
+from jitemu.backend_llvm.stencils import Shape, shape_of
 from jitemu.frontends.riscv.cpu import parse_cpu
 from jitemu.runtime.guest import Guest
 from jitemu.runtime.guests import riscv64_user
