@@ -24,6 +24,9 @@ ENTRY_SHIFT = 5
 class MemoryLowering(Lowering):
     """Lowering with the guest memory ops; a subclass says how an address becomes a pointer."""
 
+    loads = "load"
+    """Volatile where the value is not used: the access may fault all the same."""
+
     def pointer(self, address: str, size: int, write: bool, atomic: bool) -> str:
         """A host pointer to guest memory that can be accessed."""
         raise NotImplementedError
@@ -31,7 +34,7 @@ class MemoryLowering(Lowering):
     def op_load(self, op: Op) -> str:
         size = WIDTHS[op.type] // 8
         p = self.pointer(self.ref(op.args[0]), size, write=False, atomic=False)
-        return self.temp(f"load {op.type}, ptr {p}, align 1")
+        return self.temp(f"{self.loads} {op.type}, ptr {p}, align 1")
 
     def op_store(self, op: Op) -> None:
         size = WIDTHS[op.type] // 8

@@ -280,7 +280,8 @@ class RegionLowering(StencilLowering):
     def op_load(self, op: Op) -> str:
         if self.target.mode == "user":
             p = self.pointer(self.ref(op.args[0]), 1, write=False, atomic=False)
-            return self.temp(f"load {op.type}, ptr {p}, align 1, !alias.scope !11, !noalias !12")
+            tags = "align 1, !alias.scope !11, !noalias !12"
+            return self.temp(f"{self.loads} {op.type}, ptr {p}, {tags}")
         size, address = WIDTHS[op.type] // 8, self.ref(op.args[0])
         hit, entry = self.tlb_probe(address, size, False, False, str(self.request.holes["tlb"]))
         fast, slow, done = self.label(), self.label(), self.label()
@@ -333,6 +334,8 @@ class RegionLowering(StencilLowering):
             item = self.lifted[pc]
             self.current, self.following = pc, pc + item.length & MASK64
             self.put(f"pc.{pc:x}:")
+            used = any(op.name in ("set", "setfield") for op in item.code.ops)
+            self.loads = "load" if used else "load volatile"
             self.block(item.code)
             if not item.code.ops or item.code.ops[-1].name not in ("jump", "branch", "jumpr"):
                 self.put(f"br label %{self._go(self.following)}")

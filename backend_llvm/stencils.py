@@ -41,6 +41,8 @@ class StencilLowering(MemoryLowering):
         self.pins = list(self.entry)
         self.stores: list[tuple[str, str]] = []
         self.wants_cold = False
+        if self.places.get("rd") == "z":
+            self.loads = "load volatile"
 
     # Values of the instruction
 

@@ -242,11 +242,15 @@ class Engine:
 class AllMemory:
     """The guest's mappings as translation asks for them."""
 
+    def __init__(self) -> None:
+        self.writable_code = False
+        """Code can be overwritten, so its pages have to be guarded."""
+
     def code_size(self, pc: int) -> int:
         return max(DONE + PAGE - pc, 0) if pc >= BASE else 0
 
     def writable(self, address: int) -> bool:
-        return False
+        return self.writable_code
 
 
 class UserMode(Engine):
@@ -266,9 +270,10 @@ class UserMode(Engine):
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x100000
         assert libc.mmap(BASE, size, rights, flags, -1, 0) == BASE
         self.memory = memoryview((ctypes.c_char * size).from_address(BASE)).cast("B")
+        self.mappings = AllMemory()
         guest = riscv64_user(CPU)
-        self.space = UserSpace(guest, translation_for(guest), AllMemory())
-        self.processor = UserProcessor(self.space)
+        self.space = UserSpace(guest, translation_for(guest), self.mappings)
+        self.thread = self.processor = UserProcessor(self.space)
 
     def load(self, image: Image) -> None:
         super().load(image)

@@ -7,7 +7,7 @@ from functools import cache
 
 import pytest
 
-from jitemu.backend_llvm.stencils import Key, parse_key
+from jitemu.backend_llvm.stencil_keys import Key, parse_key
 from jitemu.frontends.riscv.extensions import decoder_for
 from jitemu.frontends.riscv.state import PINNED, isa
 from jitemu.isa import Decoded, Fields, Instruction
