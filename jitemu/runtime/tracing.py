@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from jitemu.ir.code import Function
     from jitemu.trace import Log
 
+_NO_CHAIN = 0x200
+"""QEMU's compile flag of blocks that are not chained, which exec records show."""
+
 
 class Tracer:
     """Writes the records of one engine to its log."""
@@ -83,13 +86,17 @@ class Tracer:
         if not log.wants(block.pc):
             return
         if log.exec:
-            log.write_exec(block.code, block.pc, self.symbol(block.pc), flags=state["ctx"])
+            log.write_exec(
+                *(block.code, block.pc, self.symbol(block.pc)),
+                flags=state["ctx"],
+                compile_flags=_NO_CHAIN if log.nochain else 0,
+            )
         if log.cpu:
             from jitemu.trace import register_line, register_lines
 
             lines = [register_line("pc", block.pc)]
-            for kind, names in self.guest.register_names.items():
-                first = state.at[kind]
-                values = list(state.words[first : first + len(names)])
-                lines += register_lines(names, values)
+            kind = self.guest.target.pinned_class
+            names = self.guest.register_names[kind]
+            first = state.at[kind]
+            lines += register_lines(names, list(state.words[first : first + len(names)]))
             log.write_cpu(lines)

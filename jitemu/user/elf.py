@@ -85,6 +85,7 @@ class Image:
         header_address: int,
         header_count: int,
         interpreter: bytes | None,
+        loads: list[Segment],
     ) -> None:
         self.entry = entry
         self.bias = bias
@@ -92,6 +93,16 @@ class Image:
         self.header_address = header_address
         self.header_count = header_count
         self.interpreter = interpreter
+        self.loads = loads
+
+    def extent(self, right: int) -> tuple[int, int]:
+        """First and end address of the file's bytes in segments with this right (PF_X 1,
+        PF_W 2)."""
+        parts = [s for s in self.loads if s.flags & right]
+        if not parts:
+            return 0, 0
+        first = min(s.address for s in parts) + self.bias
+        return first, max(s.address + s.file_size for s in parts) + self.bias
 
 
 def is_guest_elf(start: bytes, machine: int = EM_RISCV) -> bool:
@@ -208,6 +219,7 @@ def load(space: GuestSpace, fd: int, name: str, base: int = 0) -> Image:
     """
     headers = read_headers(fd)
     bias = _reserve(space, headers, base, name)
+    space.images.append((name, bias))
     header_address = 0
     for segment in headers.loads:
         _map_segment(space, fd, segment, bias, name)
@@ -225,4 +237,5 @@ def load(space: GuestSpace, fd: int, name: str, base: int = 0) -> Image:
         header_address,
         len(headers.segments),
         headers.interpreter,
+        headers.loads,
     )

@@ -61,6 +61,8 @@ class GuestSpace:
         self.brk_start = 0
         self.brk = 0
         self._segments: dict[int, int] = {}
+        self.images: list[tuple[str, int]] = []
+        """File and load bias of the program and its interpreter, whose symbols traces show."""
         self.on_code_change: Callable[[int, int], None] = lambda _start, _size: None
         """Called with start and size before executable pages are changed in any way."""
 
@@ -105,6 +107,18 @@ class GuestSpace:
         """The guest may write there."""
         region = self.region_at(address)
         return region is not None and bool(region.prot & PROT_WRITE)
+
+    def rights(self) -> list[tuple[int, int, str]]:
+        """Start, end and "rwx" of all mappings; neighbours with the same rights are one."""
+        found: list[tuple[int, int, str]] = []
+        for region in self._regions:
+            prot = region.prot
+            letters = "".join(c if prot & 1 << n else "-" for n, c in enumerate("rwx"))
+            if found and found[-1][1] == region.start and found[-1][2] == letters:
+                found[-1] = (found[-1][0], region.end, letters)
+            else:
+                found.append((region.start, region.end, letters))
+        return found
 
     def regions(self) -> list[Region]:
         """All regions, in address order."""

@@ -18,7 +18,7 @@ from jitemu.user.signals import Signals
 from jitemu.user.thread import GuestThread, ProcessExit, ThreadExit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 CLONE_VM, CLONE_SETTLS, CLONE_PARENT_SETTID = 0x100, 0x80000, 0x100000
 CLONE_VFORK, CLONE_THREAD = 0x4000, 0x10000
@@ -36,9 +36,18 @@ class Log(Protocol):
 
     strace: bool
     unimp: bool
+    page: bool
 
     def write(self, text: str, /) -> None:
         """Append text."""
+        ...
+
+    def write_page(self, event: str, mappings: Iterable[tuple[int, int, str]], /) -> None:
+        """The address space after an event: (start, end, "rwx" with dashes)."""
+        ...
+
+    def write_addresses(self, addresses: Iterable[tuple[str, int]], /) -> None:
+        """Where a program's parts are."""
         ...
 
 

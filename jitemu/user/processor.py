@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from typing import TYPE_CHECKING
 
 from jitemu.runtime.codetable import Control
@@ -16,6 +15,7 @@ from jitemu.runtime.lookup import (
 from jitemu.runtime.tiers import THRESHOLD, Pieces, Tiers
 from jitemu.runtime.user_processor import PAGE, UserProcessor, UserSpace
 from jitemu.user.cpu import ExitKind
+from jitemu.user.hostcalls import GuestFault, read_guest
 from jitemu.user.memory import PROT_EXEC
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def make_cpu(config: UserConfig, space: GuestSpace) -> EngineCpu:
     if log.in_asm or log.op or log.op_opt or log.out_asm or each:
         from jitemu.runtime.tracing import Tracer
 
-        code.trace(Tracer(log, guest), each)
+        code.trace(Tracer(log, guest, _symbols(space)), each)
     tiers = None
     threshold = THRESHOLD if config.hot_threshold is None else config.hot_threshold
     if threshold and not each:
@@ -155,6 +155,18 @@ def snapshot(space: GuestSpace, pc: int) -> tuple[Pieces, Callable[[], bool]]:
     return pieces, lambda: code_around(space, pc) == pieces
 
 
+def _symbols(space: GuestSpace) -> Callable[[int], str]:
+    """Names of functions of the program and its interpreter."""
+    from jitemu.trace_symbols import SymbolTable
+
+    tables = [SymbolTable(name, bias) for name, bias in space.images]
+
+    def lookup(pc: int) -> str:
+        return next(filter(None, (table.lookup(pc) for table in tables)), "")
+
+    return lookup
+
+
 def code_around(space: GuestSpace, pc: int) -> Pieces:
     """The executable pages around a pc."""
     region = space.region_at(pc)
@@ -162,4 +174,7 @@ def code_around(space: GuestSpace, pc: int) -> Pieces:
         return []
     low = max(region.start, (pc // PAGE - SNAPSHOT_PAGES) * PAGE)
     high = min(region.end, (pc // PAGE + SNAPSHOT_PAGES + 1) * PAGE)
-    return [(low, ctypes.string_at(low, high - low))]
+    try:
+        return [(low, read_guest(low, high - low))]
+    except GuestFault:  # beyond the end of a mapped file
+        return []

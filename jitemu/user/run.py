@@ -21,7 +21,7 @@ from jitemu.user.memory import (
 from jitemu.user.paths import Paths
 from jitemu.user.process import Process
 from jitemu.user.signals import get_host_mask
-from jitemu.user.stack import build_stack
+from jitemu.user.stack import Stack, build_stack
 from jitemu.user.thread import GuestThread
 
 if TYPE_CHECKING:
@@ -167,7 +167,41 @@ def _enter_program(config: UserConfig, process: Process) -> tuple[int, int]:
     paths.program = os.path.realpath(name)
     paths.command_line = b"".join(word + b"\0" for word in args)
     paths.auxv = stack.auxv
+    if config.log.page:
+        _log_layout(process, program, interpreter, stack, len(args), len(environ))
     return (interpreter or program).entry, stack.pointer
+
+
+def _log_layout(
+    process: Process,
+    program: elf.Image,
+    interpreter: elf.Image | None,
+    stack: Stack,
+    arguments: int,
+    variables: int,
+) -> None:
+    """The lines of -d page about the loaded program."""
+    start_code, end_code = program.extent(1)
+    start_data, end_data = program.extent(2)
+    argv = stack.pointer + 8
+    env = argv + 8 * (arguments + 1)
+    process.log.write("guest_base  (nil)\n")
+    process.log.write_page("binary load", process.space.rights())
+    process.log.write_addresses(
+        [
+            ("start_brk", process.space.brk_start),
+            ("end_code", end_code),
+            ("start_code", start_code),
+            ("start_data", start_data),
+            ("end_data", end_data),
+            ("start_stack", stack.pointer),
+            ("brk", process.space.brk),
+            ("entry", (interpreter or program).entry),
+            ("argv_start", argv),
+            ("env_start", env),
+            ("auxv_start", env + 8 * (variables + 1)),
+        ]
+    )
 
 
 def run_user(config: UserConfig) -> int:

@@ -56,7 +56,11 @@ def mmap(
             label = os.readlink(f"/proc/self/fd/{signed32(fd)}")
         except OSError:
             label = ""
-    return thread.process.space.mmap(address, length, prot, flags, fd, offset, label)
+    process = thread.process
+    result = process.space.mmap(address, length, prot, flags, fd, offset, label)
+    if process.log.page:
+        process.log.write_page("mmap", process.space.rights())
+    return result
 
 
 @handles("munmap 215 11 ptr size")
