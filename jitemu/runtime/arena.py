@@ -47,8 +47,14 @@ class Arena:
     def _map_writable(self) -> int:
         fd = os.memfd_create("jitemu-code")
         os.ftruncate(fd, self.size)
-        self._map = mmap.mmap(fd, self.size)
-        self.view = memoryview(self._map)
+        # Not through mmap.mmap, which keeps the descriptor: the guest would see it.
+        protection = mmap.PROT_READ | mmap.PROT_WRITE
+        address = libc.mmap(None, self.size, protection, mmap.MAP_SHARED, fd, 0)
+        if address in (None, 2**64 - 1):
+            raise OSError("no memory for translated code")
+        self.writable: int = address
+        """Host address of the writable mapping."""
+        self.view = memoryview((ctypes.c_ubyte * self.size).from_address(address)).cast("B")
         return fd
 
     def separate(self, used: int) -> None:
@@ -56,9 +62,10 @@ class Arena:
 
         The parent must not write meanwhile: both share the memory until this is done.
         """
-        old = self.view
+        old, address = self.view, self.writable
         fd = self._map_writable()
         self.view[:used] = old[:used]
+        libc.munmap(ctypes.c_void_p(address), ctypes.c_size_t(self.size))
         flags = mmap.MAP_SHARED | _MAP_FIXED
         libc.mmap(self.base, self.size, mmap.PROT_READ | mmap.PROT_EXEC, flags, fd, 0)
         os.close(fd)
@@ -73,11 +80,6 @@ class Arena:
             if got not in (None, 2**64 - 1):
                 libc.munmap(ctypes.c_void_p(got), ctypes.c_size_t(size))
         raise OSError("no room below 2 GiB for translated code")
-
-    @property
-    def writable(self) -> int:
-        """Host address of the writable mapping."""
-        return ctypes.addressof(ctypes.c_char.from_buffer(self._map))
 
     def write(self, address: int, code: bytes | bytearray) -> None:
         """Put code at an executable address."""

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, BinaryIO
 
 from jitemu.backend_llvm.objects import Blob
+from jitemu.runtime import descriptors
 from jitemu.runtime.codetable import Control
 from jitemu.runtime.engine import CodeSpace, Processor
 from jitemu.runtime.lookup import REQUEST_SAMPLE
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
 
 _SYS_CLONE = 56
 _WCLONE = -0x80000000
+_MOST_FILES = 1 << 20
+_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+_START = (
+    f"import sys; sys.path.insert(0, {_ROOT!r}); from jitemu.runtime.worker import main; main()"
+)
 SAMPLE_SECONDS = 0.001
 SLOW_SAMPLE_SECONDS = 0.01
 """Interval once nothing new has become hot for a while."""
@@ -76,9 +82,11 @@ class Worker:
     def __init__(self) -> None:
         theirs, ours = os.pipe()
         results, answers = os.pipe()
-        self.requests: BinaryIO = os.fdopen(ours, "wb", buffering=0)
-        self.results: BinaryIO = os.fdopen(results, "rb", buffering=0)
-        arguments = [sys.executable, "-m", "jitemu.runtime.worker"]
+        ours, results = descriptors.move_up(ours), descriptors.move_up(results)
+        self.requests: BinaryIO = os.fdopen(ours, "wb", buffering=0, closefd=False)
+        self.results: BinaryIO = os.fdopen(results, "rb", buffering=0, closefd=False)
+        # Neither the guest's folder nor its environment decides what is imported.
+        arguments = [sys.executable, "-I", "-c", _START]
         clone = ctypes.PyDLL(None).syscall
         between = clone(_SYS_CLONE, 0, 0, 0, 0, 0)
         if between == 0:
@@ -89,6 +97,8 @@ class Worker:
                 os.dup2(theirs, 0)
                 os.dup2(answers, 1)
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+                os.closerange(3, _MOST_FILES)  # a pipe of the guest's would never end
+                os.chdir("/")
                 os.execv(arguments[0], arguments)
             finally:
                 os._exit(127)
@@ -98,8 +108,8 @@ class Worker:
 
     def close(self) -> None:
         """End it: its input ends.  In a fork's child: leave it to the parent."""
-        self.requests.close()
-        self.results.close()
+        descriptors.close(self.requests.fileno())
+        descriptors.close(self.results.fileno())
 
 
 class Tiers:

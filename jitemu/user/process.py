@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from jitemu.messages import UserError
+from jitemu.runtime import descriptors
 from jitemu.user.cpu import GuestCpu
 from jitemu.user.hostcalls import GuestFault, host_call, read_guest, write_guest, write_word
 from jitemu.user.memory import PROT_EXEC, PROT_WRITE, GuestSpace
@@ -26,7 +27,6 @@ CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID = 0x200000, 0x1000000
 _CLONE_NEW_SPACES = 0x7E020000 | 0x80
 _SYS_FUTEX, _FUTEX_WAKE, _SYS_UNSHARE = 202, 1, 272
 _SP, _A0, _TP = 2, 10, 4
-_HIGH_FD = 900
 _SHARED_STACK = 64 * 1024
 _SHARED_HEADER = struct.Struct("<QQ")
 
@@ -223,12 +223,12 @@ class Process:
                 with suppress(GuestFault):
                     write_word(ptid, pid, 4)
             if flags & CLONE_VFORK:
-                os.close(ends[1])
+                descriptors.close(ends[1])
                 self._await_vfork(ends[0])
             return pid
         self._become_child(thread)
         if flags & CLONE_VFORK:
-            os.close(ends[0])
+            descriptors.close(ends[0])
             self._vfork_fd = ends[1]
             region = self.space.region_at(sp)
             end = min(sp + _SHARED_STACK, region.end) if region else sp
@@ -247,7 +247,7 @@ class Process:
     def _become_child(self, thread: GuestThread) -> None:
         self.forked = True
         if self._vfork_fd >= 0:
-            os.close(self._vfork_fd)
+            descriptors.close(self._vfork_fd)
             self._vfork_fd = -1
         self.threads.clear()
         self._idents.clear()
@@ -261,13 +261,8 @@ class Process:
     @staticmethod
     def _vfork_pipe() -> tuple[int, int]:
         """A pipe out of the way of the guest's descriptors, closed by a successful execve."""
-        import fcntl
-
         low = os.pipe()
-        ends = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH_FD) for fd in low]
-        for fd in low:
-            os.close(fd)
-        return ends[0], ends[1]
+        return descriptors.move_up(low[0]), descriptors.move_up(low[1])
 
     @staticmethod
     def _await_vfork(fd: int) -> None:
@@ -275,7 +270,7 @@ class Process:
         data = b""
         while part := os.read(fd, 1 << 17):
             data += part
-        os.close(fd)
+        descriptors.close(fd)
         if len(data) > _SHARED_HEADER.size:
             start, size = _SHARED_HEADER.unpack_from(data)
             if len(data) == _SHARED_HEADER.size + size:

@@ -8,6 +8,7 @@ import struct
 from ctypes import addressof, create_string_buffer
 from typing import TYPE_CHECKING
 
+from jitemu.runtime.descriptors import OWN
 from jitemu.user.hostcalls import host_call, read_guest, read_string, signed32, write_guest
 from jitemu.user.syscalls.table import handles, passes
 
@@ -30,7 +31,6 @@ fremovexattr 16 199 fd path
 getcwd 17 79 ptr size
 eventfd2 19 290 uint fdflags
 dup 23 32 fd
-dup3 24 292 fd fd fdflags
 fcntl 25 72 fd fcntl hex
 inotify_init1 26 294 fdflags
 inotify_add_watch 27 254 fd path hex
@@ -61,7 +61,6 @@ fchmod 52 91 fd mode
 fchmodat 53 268 dirfd path mode
 fchownat 54 260 dirfd path int int atflags
 fchown 55 93 fd int int
-close 57 3 fd
 vhangup 58 153
 pipe2 59 293 ptr fdflags
 quotactl 60 179 hex path int ptr
@@ -104,7 +103,6 @@ fsopen 430 430 path hex
 fsconfig 431 431 fd uint path ptr int
 fsmount 432 432 fd hex hex
 fspick 433 433 dirfd path hex
-close_range 436 436 fd fd hex
 faccessat2 439 439 dirfd rpath access atflags
 mount_setattr 442 442 dirfd path hex ptr size
 landlock_create_ruleset 444 444 ptr size hex
@@ -117,6 +115,37 @@ _SYS_OPENAT2 = 437
 _O_ACCMODE = 3
 _HOST_STAT = struct.Struct("<QQQIII4xQqqqQqQqQq")
 _GUEST_STAT = struct.Struct("<QQIIIIQQqiiqqQqQqQII")
+
+
+_SYS_CLOSE, _SYS_DUP3, _SYS_CLOSE_RANGE = 3, 292, 436
+
+
+@handles("close 57 3 fd")
+def close(_thread: GuestThread, fd: int) -> int:
+    """close(2); jitemu's own files are not there for the guest."""
+    return -errno.EBADF if signed32(fd) in OWN else host_call(_SYS_CLOSE, fd)
+
+
+@handles("dup3 24 292 fd fd fdflags")
+def dup3(_thread: GuestThread, old: int, new: int, flags: int) -> int:
+    """dup3(2); EBUSY, which it knows too, for a number that jitemu has."""
+    if signed32(old) in OWN or signed32(new) in OWN:
+        return -errno.EBADF if signed32(old) in OWN else -errno.EBUSY
+    return host_call(_SYS_DUP3, old, new, flags)
+
+
+@handles("close_range 436 436 uint uint hex")
+def close_range(_thread: GuestThread, first: int, last: int, flags: int) -> int:
+    """close_range(2) around jitemu's own files."""
+    first, last = first & 0xFFFFFFFF, last & 0xFFFFFFFF
+    if first > last:
+        return -errno.EINVAL
+    for own in sorted(fd for fd in OWN if first <= fd <= last):
+        result = host_call(_SYS_CLOSE_RANGE, first, own - 1, flags) if first < own else 0
+        if result < 0:
+            return result
+        first = own + 1
+    return host_call(_SYS_CLOSE_RANGE, first, last, flags) if first <= last else 0
 
 
 def _host_path(thread: GuestThread, dirfd: int, path: bytes) -> bytes:
