@@ -138,6 +138,8 @@ class Pool:
         if decoded is None or decoded.insn.name not in self.names:
             return False
         insn, fields = decoded.insn, decoded.fields
+        if insn.name == "ctzw":
+            return False  # QEMU 7.2 counts 64 bits; test_instructions.py has it without QEMU
         if "csr" in fields:
             # A reserved or RMM rounding mode could come of a write to frm or fcsr.
             reads = insn.name in ("csrr", "csrrc.read", "csrrsi.read", "csrrci.read")
