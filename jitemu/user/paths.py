@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 
 from jitemu.user.memory import PROT_EXEC, GuestSpace
 
-_PROC_SELF = re.compile(rb"/proc/(self|thread-self|\d+)/(exe|maps|cmdline|auxv)\Z")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_OWN_FILES = (b"exe", b"maps", b"cmdline", b"auxv", b"stat", b"status")
+_THREADS_FIELD, _STACK_FIELD = 17, 25
+"""Fields of /proc/self/stat behind the command's name: num_threads, startstack."""
 
 
 class Paths:
@@ -19,6 +24,8 @@ class Paths:
         """The program's real name, absolute."""
         self.command_line = b""
         self.auxv = b""
+        self.stack_start = 0
+        self.count_threads: Callable[[], int] = lambda: 1
 
     def translate(self, path: bytes) -> bytes:
         """SYSROOT/path where that exists (QEMU's rule for -L), the path itself otherwise."""
@@ -32,24 +39,43 @@ class Paths:
         return path
 
     def proc_self(self, path: bytes) -> str | None:
-        """Which of the files of /proc/self a name means: exe, maps, cmdline, auxv."""
+        """Which of the files of /proc/self that jitemu answers a name means, if one."""
         if not path.startswith(b"/proc/"):
             return None
-        found = _PROC_SELF.match(path)
-        if found is None:
+        whose, _, name = path[6:].partition(b"/")
+        if name not in _OWN_FILES:
             return None
-        whose = found[1]
-        if whose.isdigit() and int(whose) != os.getpid():
+        if whose not in (b"self", b"thread-self", b"%d" % os.getpid()):
             return None
-        return found[2].decode()
+        return name.decode()
 
     def proc_text(self, name: str, space: GuestSpace) -> bytes:
-        """The content of maps, cmdline or auxv."""
+        """The content of one of them (but exe)."""
+        if name == "stat":
+            return self._stat()
+        if name == "status":
+            return self._status()
         if name == "cmdline":
             return self.command_line
         if name == "auxv":
             return self.auxv
         return guest_maps(space)
+
+    def _stat(self) -> bytes:
+        """/proc/self/stat with the guest's number of threads and its stack."""
+        with open("/proc/self/stat", "rb") as file:
+            head, mark, tail = file.read().rpartition(b") ")
+        fields = tail.split()
+        fields[_THREADS_FIELD] = b"%d" % self.count_threads()
+        fields[_STACK_FIELD] = b"%d" % self.stack_start
+        return head + mark + b" ".join(fields) + b"\n"
+
+    def _status(self) -> bytes:
+        """/proc/self/status with the guest's number of threads."""
+        with open("/proc/self/status", "rb") as file:
+            lines = file.read().split(b"\n")
+        own = b"Threads:\t%d" % self.count_threads()
+        return b"\n".join(own if line.startswith(b"Threads:") else line for line in lines)
 
 
 def guest_maps(space: GuestSpace) -> bytes:

@@ -64,6 +64,7 @@ class Process:
         self.signals = Signals(self)
         self.threads: dict[int, GuestThread] = {}
         """tid -> thread."""
+        paths.count_threads = lambda: len(self.threads)
         self.limits: dict[int, tuple[int, int]] = {}
         """Resource limits kept from the host, because they would hit jitemu itself."""
         self.before_exit: Callable[[], None] = lambda: None

@@ -167,6 +167,7 @@ def _enter_program(config: UserConfig, process: Process) -> tuple[int, int]:
     paths.program = os.path.realpath(name)
     paths.command_line = b"".join(word + b"\0" for word in args)
     paths.auxv = stack.auxv
+    paths.stack_start = stack.pointer
     if config.log.page:
         _log_layout(process, program, interpreter, stack, len(args), len(environ))
     return (interpreter or program).entry, stack.pointer
