@@ -19,7 +19,7 @@ HOST_REGISTERS = ("r13", "rbp", "r12", "rbx", "r14", "rsi", "rdi", "r8", "r9", "
 
 RECORD_BITS = 16
 """A thread's signal stack is this large (bits) and aligned; its lowest words are the
-record: state, arena base, arena size, address of libc's signal()."""
+record: state, arena base, arena size, addresses of libc's signal() and mprotect()."""
 
 
 def parameters(count: int) -> str:

@@ -17,6 +17,16 @@ AMO = {
     "umax": "umax",
     "umin": "umin",
 }
+COMBINE = {
+    "and": "and{s} $2, {new}",
+    "or": "or{s} $2, {new}",
+    "xor": "xor{s} $2, {new}",
+    "max": "cmp{s} {new}, $2\ncmovg{s} $2, {new}",
+    "min": "cmp{s} {new}, $2\ncmovl{s} $2, {new}",
+    "umax": "cmp{s} {new}, $2\ncmova{s} $2, {new}",
+    "umin": "cmp{s} {new}, $2\ncmovb{s} $2, {new}",
+}
+"""The kinds that take a loop on the host: how the new value is made of the old one."""
 ENTRY_SHIFT = 5
 """A TLB entry is 32 bytes: read tag, write tag, host delta, fetch tag."""
 
@@ -47,6 +57,28 @@ class MemoryLowering(Lowering):
         kind = AMO[str(op.attrs[0])]
         value = f"{op.type} {self.ref(op.args[1])}"
         return self.temp(f"atomicrmw {kind} ptr {p}, {value} seq_cst, align {size}")
+
+    def undoable_amo(self, op: Op) -> str:
+        """As op_amo, with no pinned register changed before the access is done.
+
+        LLVM's own loop makes the new value in the register that shall hold the old one at
+        the end, which is a pinned one, and a fault would show it.
+        """
+        kind = str(op.attrs[0])
+        if kind not in COMBINE or op.type not in ("i32", "i64"):
+            return MemoryLowering.op_amo(self, op)
+        wide = op.type == "i64"
+        size, old, new = ("q", "%rax", "%r11") if wide else ("l", "%eax", "%r11d")
+        combine = COMBINE[kind].format(s=size, new=new)
+        loop = (
+            f"mov{size} ($1), {old}\n1: mov{size} {old}, {new}\n{combine}\n"
+            f"lock cmpxchg{size} {new}, ($1)\njne 1b"
+        ).replace("\n", r"\0A")
+        address, value = map(self.ref, op.args)
+        p = self.pointer(address, 4 << wide, write=True, atomic=True)
+        outside = '"=&{ax},r,r,~{r11},~{memory},~{flags}"'
+        arguments = f"(ptr {p}, {op.type} {value})"
+        return self.temp(f'call {op.type} asm sideeffect "{loop}", {outside}{arguments}')
 
     def op_casif(self, op: Op) -> str:
         size = WIDTHS[op.type] // 8

@@ -140,12 +140,16 @@ _GREGS = 40
 _R13, _RSP, _RIP = _GREGS + 5 * 8, _GREGS + 15 * 8, _GREGS + 16 * 8
 
 
+_SEGV_ACCERR, _READ_WRITE = 2, 3
+
+
 def fault_handler(layout: Layout, reason: int) -> str:
     """LLVM text of ``on_fault(signal, siginfo, ucontext)``.
 
     A fault in translated code becomes an exit with ``reason``: the registers are those of
     the faulting instruction, so the exit stub saves the pinned ones as they were.  A
-    fault elsewhere is the host's own: the default action follows.
+    write to a page that is guarded because of its code goes through instead.  A fault
+    elsewhere is the host's own: the default action follows.
     """
     low = Lowering(layout)
 
@@ -170,9 +174,20 @@ def fault_handler(layout: Layout, reason: int) -> str:
     low.put(f"call ptr {at('%record', 24, 'ptr')}(i32 %signal, ptr null)")
     low.put("ret void")
     low.put("guest:")
+    address, code = at("%info", 16), at("%info", 8, "i32")
+    low.put(f"%denied = icmp eq i32 {code}, {_SEGV_ACCERR}")
+    low.put("br i1 %denied, label %denial, label %fault")
+    low.put("denial:")
+    low.put(f"%through = call i64 @{PREFIX}user_write(ptr %s, i64 {address})")
+    low.put("%again = icmp ne i64 %through, 0")
+    low.put("br i1 %again, label %open, label %fault")
+    low.put("open:")
+    page = low.temp(f"and i64 {address}, -4096")
+    low.put(f"call i32 {at('%record', 32, 'ptr')}(i64 {page}, i64 4096, i32 {_READ_WRITE})")
+    low.put("ret void")
+    low.put("fault:")
     low.set_word("fault_host_pc", rip)
-    low.set_word("fault_address", at("%info", 16))
-    code = at("%info", 8, "i32")
+    low.set_word("fault_address", address)
     low.set_word("fault_code", low.temp(f"sext i32 {code} to i64"))
     low.set_word("fault_signal", low.temp("zext i32 %signal to i64"))
     low.set_word("exit_reason", str(reason))

@@ -156,7 +156,7 @@ class StencilLowering(MemoryLowering):
 
     def op_amo(self, op: Op) -> str:
         self._pc_for_fault()
-        return super().op_amo(op)
+        return self.undoable_amo(op) if self.target.mode == "user" else super().op_amo(op)
 
     def op_casif(self, op: Op) -> str:
         self._pc_for_fault()

@@ -34,7 +34,8 @@ class Control:
     BLOCKS_MASK = 0x38
     BLOCKS_USED = 0x40
     PAGES = 0x48
-    """The page table: (number, first node, host address, 0) entries."""
+    """The page table: (number, first node, host address, guard) entries.  Guard is 1 where
+    the guest's writes fault because there is code, 2 after a write that went through."""
     PAGES_MASK = 0x50
     LOCK = 0x58
     LIMIT = 0x60
@@ -62,6 +63,8 @@ class Control:
     """Pieces made without a stencil for their places."""
     REMOVED = 0xE0
     LINKS = 0xE8
+    WRITTEN = 0xF0
+    """1: the guest has written to a guarded page, whose code must be forgotten."""
     SIZE = 0x100
 
 
@@ -212,8 +215,20 @@ def page_add(s: RuntimeState, number: int, host: int) -> None:
     entry = page_entry(s, number)
     if load64(entry) == 0:
         store64(entry + 8, 0)
+        store64(entry + 24, 0)
     store64(entry + 16, host)
     store64(entry, number ^ EMPTY)
+
+
+@native
+def page_guard(s: RuntimeState, number: int, guard: int) -> int:
+    """Set a known page's guard; the old one."""
+    entry = page_entry(s, number)
+    if load64(entry) == 0:
+        return 0
+    before = load64(entry + 24)
+    store64(entry + 24, guard)
+    return before
 
 
 @native

@@ -304,6 +304,7 @@ class Processor:
         self.request(REQUEST_ENGINE)
         while self.inside:
             time.sleep(0.0001)
+            self.request(REQUEST_ENGINE)  # the native side may have overwritten the first
 
     def resume(self) -> None:
         """After pause."""

@@ -35,11 +35,12 @@ class SignalStack:
         self._memory = mmap.mmap(-1, 2 * SIZE)
         start = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
         base = (start + SIZE - 1) & -SIZE
-        record = (ctypes.c_uint64 * 4).from_address(base)
+        record = (ctypes.c_uint64 * 5).from_address(base)
         record[0] = state_address
         record[1] = arena.base
         record[2] = arena.size
         record[3] = ctypes.cast(libc.signal, ctypes.c_void_p).value or 0
+        record[4] = ctypes.cast(libc.mprotect, ctypes.c_void_p).value or 0
         stack = _Stack(base, 0, SIZE)
         if libc.sigaltstack(ctypes.byref(stack), None):
             raise OSError(ctypes.get_errno(), "sigaltstack")

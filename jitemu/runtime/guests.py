@@ -24,6 +24,8 @@ USER_ROOTS = (
     "user_link_block",
     "user_crossed",
     "block_at",
+    "user_write",
+    "page_guard",
     "page_add",
     "forget_range",
     "add_head",

@@ -33,6 +33,8 @@ EXIT_FULL = 71
 """No room for another block."""
 EXIT_BUSY = 72
 """Another thread is changing the code."""
+EXIT_WRITTEN = 74
+"""The guest has written to a page that held translated code (user mode)."""
 EXIT_CONTEXT = 73
 """The translation context has no table yet."""
 
@@ -40,6 +42,8 @@ REQUEST_ENGINE = 1
 """exit_request: leave native code."""
 REQUEST_SAMPLE = 2
 """exit_request: count where time is spent."""
+REQUEST_WRITTEN = 8
+"""exit_request: the guest has written to a guarded page (user mode)."""
 REQUEST_INTERRUPT = 4
 """exit_request: an interrupt may be pending (system mode)."""
 

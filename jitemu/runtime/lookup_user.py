@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from jitemu.ir.native import load16, load64, native
+from jitemu.ir.native import load16, load64, native, store64
 from jitemu.ir.state import RuntimeState
-from jitemu.runtime.codetable import FLAG_TRACE, Control, jump_slot, table_find
+from jitemu.runtime.codetable import (
+    FLAG_TRACE,
+    Control,
+    jump_slot,
+    page_entry,
+    table_find,
+)
 from jitemu.runtime.lookup import (
     EXIT_BUSY,
     EXIT_FULL,
@@ -13,8 +19,10 @@ from jitemu.runtime.lookup import (
     EXIT_MADE,
     EXIT_PAGE,
     EXIT_REQUESTED,
+    EXIT_WRITTEN,
     REQUEST_ENGINE,
     REQUEST_SAMPLE,
+    REQUEST_WRITTEN,
     enter,
     heat_up,
     leave,
@@ -88,11 +96,33 @@ def user_link_block(s: RuntimeState) -> int:
 def user_look_around(s: RuntimeState) -> int:
     """An exit was requested: by the sampler, which counts heat, or for the engine."""
     request = take_request(s)
+    if load64(s.code + Control.WRITTEN):
+        s.exit_request |= request & ~REQUEST_WRITTEN
+        return leave(s, EXIT_WRITTEN)
     if request & REQUEST_ENGINE:
         return leave(s, EXIT_REQUESTED)
     if request & REQUEST_SAMPLE and heat_up(s, s.pc):
         return leave(s, EXIT_HOT)
     return user_find_block(s)
+
+
+@native
+def user_write(s: RuntimeState, address: int) -> int:
+    """A write of translated code faulted: 1 if the page shall be made writable.
+
+    The write to a page that is guarded because of its code goes through, and what was made
+    from the page is forgotten at the next look: that is soon, and before the guest's next
+    fence or indirect jump.  (To leave at the write would be exact, but impossible in a
+    region, and endless where code writes to its own page.)
+    """
+    entry = page_entry(s, address >> 12)
+    if load64(entry) == 0 or load64(entry + 24) == 0:
+        return 0
+    store64(entry + 24, 2)
+    store64(s.code + Control.WRITTEN, 1)
+    s.exit_request |= REQUEST_WRITTEN
+    store64(s.leave_at, 1)
+    return 1
 
 
 @native

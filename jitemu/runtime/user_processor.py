@@ -16,7 +16,7 @@ from jitemu.runtime.arena import libc
 from jitemu.runtime.codetable import FLAG_SHARED, Control
 from jitemu.runtime.engine import CodeSpace, Processor
 from jitemu.runtime.guest import Guest
-from jitemu.runtime.lookup import EXIT_FAULT
+from jitemu.runtime.lookup import EXIT_FAULT, EXIT_WRITTEN
 from jitemu.runtime.records import Record
 
 if TYPE_CHECKING:
@@ -106,18 +106,21 @@ class UserSpace(CodeSpace):
                 self.guarded.add(number)
             self.pages.add(number)
             processor.native("page_add", number, address)
+            processor.native("page_guard", number, int(number in self.guarded))
 
     @staticmethod
     def _protect(number: int, protection: int) -> None:
         libc.mprotect(ctypes.c_void_p(number * PAGE), ctypes.c_size_t(PAGE), protection)
 
     def written(self, address: int) -> bool:
-        """A write faulted: if the page was guarded, forget its code and let it be written."""
+        """A write was denied: True if it may go on, the page having been guarded."""
         number = address // PAGE
-        if number not in self.guarded:
-            return False
-        self.invalidate(number * PAGE, PAGE)
-        return True
+        with self.lock:
+            if number in self.guarded:
+                self.invalidate(number * PAGE, PAGE)
+                return True
+        # Another thread may have taken the guard away since the fault.
+        return self.memory.writable(address)
 
     def invalidate(self, start: int, size: int) -> None:
         """Forget the code made from the pages of these bytes."""
@@ -133,9 +136,21 @@ class UserSpace(CodeSpace):
             for number in numbers:
                 processor.native("forget_range", number, 0, PAGE)
                 processor.native("page_add", number, 0)
+                processor.native("page_guard", number, 0)
                 self.pages.discard(number)
                 self._unguard(number)
             self.forget_jumps()
+
+    def forget_written(self) -> None:
+        """Forget the code of guarded pages that regions have written to."""
+        if not self.tables.get(Control.WRITTEN):
+            return
+        processor = self.own_processor()
+        with self.lock:
+            self.tables.set(Control.WRITTEN, 0)
+            for number in list(self.guarded):
+                if processor.native("page_guard", number, 1) == 2:
+                    self.invalidate(number * PAGE, PAGE)
 
     def own_processor(self) -> UserProcessor:
         """A processor whose state native calls from this thread may use."""
@@ -215,10 +230,10 @@ class UserProcessor(Processor):
                 mapped = self.user_space.memory.code_size(address) > 0
                 self._fault(address, signal.SIGSEGV, _SEGV_ACCERR if mapped else _SEGV_MAPERR)
                 return EXIT_FAULT
-            if reason != EXIT_FAULT:
-                return reason
-            if self._faulted():
-                return reason
+            self.user_space.forget_written()
+            if reason == EXIT_WRITTEN or (reason == EXIT_FAULT and not self._faulted()):
+                continue
+            return reason
 
     def _fault(self, address: int, number: int, code: int) -> None:
         self.fault_address, self.fault_signal, self.fault_code = address, int(number), code
