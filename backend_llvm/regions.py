@@ -128,14 +128,12 @@ class Lifter:
         return _Lifted(pc, decoded.length, s.block, successors, returns)
 
     def entries(self) -> list[int]:
-        """The head, loop heads, and where calls come back to."""
-        found = {self.request.head: None}
-        for item in self.lifted.values():
-            targets = [s for s in item.successors if s <= item.pc]
-            if item.returns is not None:
-                targets.append(item.returns)
-            found.update((t, None) for t in targets if t in self.lifted)
-        return list(found)
+        """The head, and where calls come back to.
+
+        Not the heads of inner loops: a loop that is entered in its middle is none for LLVM.
+        """
+        returns = (item.returns for item in self.lifted.values())
+        return list(dict.fromkeys([self.request.head, *(r for r in returns if r in self.lifted)]))
 
     def _build(self, decoded: Decoded, pc: int) -> Emitter:
         s = self.target.emitter(self.target.mode)
