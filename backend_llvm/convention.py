@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 CC = "ghccc"
+KEEPING = "preserve_mostcc"
+"""Of the functions that translated code calls: general registers are preserved."""
 MAX_PINNED = 9
 
 HOST_REGISTERS = ("r13", "rbp", "r12", "rbx", "r14", "rsi", "rdi", "r8", "r9", "r15")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jitemu.backend_llvm.convention import CC, RECORD_BITS, arguments, parameters
+from jitemu.backend_llvm.convention import CC, KEEPING, RECORD_BITS, arguments, parameters
 from jitemu.backend_llvm.lowering import Lowering, declarations
 from jitemu.backend_llvm.objects import Blob, read_object
 from jitemu.backend_llvm.stencils import Target
@@ -16,6 +16,8 @@ EXIT_FAULT = 68
 
 PREFIX = "native."
 """Of native functions' symbols; the glue has plain ones."""
+KEPT = "kept."
+"""Of those that translated code calls, in the convention for that."""
 
 HOST_MXCSR = 0x1F80
 """Round to nearest, all exceptions masked, no flags: what Python and libc expect."""
@@ -199,6 +201,18 @@ def fault_handler(layout: Layout, reason: int) -> str:
     return f"define void @on_fault(i32 %signal, ptr %info, ptr %context) nounwind {{\n{text}\n}}\n"
 
 
+def kept(function: Function) -> str:
+    """What translated code calls: the function, with all general registers preserved.
+
+    So a call on a rare path does not disturb the registers of the usual one.
+    """
+    words = "".join(f", i64 %a.{p}" for p in function.params)
+    return (
+        f"define {KEEPING} i64 @{KEPT}{function.name}(ptr %s{words}) nounwind {{\n"
+        f"%r = call i64 @{PREFIX}{function.name}(ptr %s{words})\nret i64 %r\n}}\n"
+    )
+
+
 def library_text(target: Target, functions: Sequence[Function]) -> str:
     """LLVM text of the whole library."""
     body = glue(target.layout, target.mode, target.pinned_class, target.pinned)
@@ -206,6 +220,8 @@ def library_text(target: Target, functions: Sequence[Function]) -> str:
         body += fault_handler(target.layout, EXIT_FAULT)
     for function in functions:
         body += NativeLowering(target.layout).function(function)
+        if function.name in target.functions:
+            body += kept(function)
     return declarations(body) + "\n" + body
 
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jitemu.backend_llvm.convention import CC, arguments, parameters
+from jitemu.backend_llvm.convention import CC, KEEPING, arguments, parameters
 from jitemu.backend_llvm.guest_memory import MemoryLowering
 from jitemu.backend_llvm.lowering import declarations
 from jitemu.backend_llvm.stencil_keys import Key, Target
@@ -172,7 +172,7 @@ class StencilLowering(MemoryLowering):
         at = self.word("functions", self.target.functions[name])
         function = self.temp(f"load ptr, ptr {at}")
         words = "".join(f", i64 {a}" for a in args)
-        return self.temp(f"call i64 {function}(ptr %s{words})")
+        return self.temp(f"call {KEEPING} i64 {function}(ptr %s{words})")
 
     def op_call(self, op: Op) -> str:
         return self._native(str(op.attrs[0]), *map(self.ref, op.args))

@@ -219,7 +219,7 @@ class Processor:
         for name in ("dispatch", "look", "link", "crossed", "exit"):
             state[name] = symbols[name]
         for name, index in space.translation.functions.items():
-            state.words[at["functions"] + index] = symbols["native." + name]
+            state.words[at["functions"] + index] = symbols["kept." + name]
         state["guest_mxcsr"] = 0x1F80
         state["host_clock"] = ctypes.cast(libc.clock_gettime, ctypes.c_void_p).value or 0
         state["code"] = space.tables.control.address
