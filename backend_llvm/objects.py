@@ -45,7 +45,7 @@ class Region:
         self.entries = entries
         """Guest addresses that entry.0, entry.1, ... go on at; the head is the first."""
         self.covered = covered
-        """(guest pc, bytes) of what was lifted."""
+        """(guest pc, bytes) of what was lifted, in order, no two of them adjacent."""
         self.instructions = instructions
 
 

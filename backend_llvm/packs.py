@@ -108,17 +108,6 @@ def context_of(holes: Any, limit: int, forbidden: Iterable[str]) -> bytes:
     return digest_of(repr((sorted(holes.items()), limit, sorted(forbidden))).encode(), 8)
 
 
-def covered_pieces(covered: list[tuple[int, int]], pieces: Pieces) -> Pieces:
-    """The guest code that a region was made from, in as few pieces as there can be."""
-    spans: list[list[int]] = []
-    for pc, size in sorted(covered):
-        if spans and spans[-1][1] >= pc:
-            spans[-1][1] = max(spans[-1][1], pc + size)
-        else:
-            spans.append([pc, pc + size])
-    return [(low, bytes_at(pieces, low, high - low)) for low, high in spans]
-
-
 def bytes_at(pieces: Pieces, address: int, size: int) -> bytes:
     """Guest code from one of the pieces; nothing (or less) if it is not there."""
     for start, data in pieces:
@@ -130,12 +119,11 @@ def bytes_at(pieces: Pieces, address: int, size: int) -> bytes:
 def keep_region(key: bytes, context: bytes, region: Region, pieces: Pieces) -> Kept:
     """What a pack keeps of a region, made from these pieces of guest code."""
     blob = region.blob
-    sources = covered_pieces(region.covered, pieces)
+    sources = [(pc, bytes_at(pieces, pc, size)) for pc, size in region.covered]
     content = marshal.dumps(
         (
             *(blob.code, blob.symbols, blob.relocations),
-            *(region.exits, region.entries, region.covered, region.instructions),
-            sources,
+            *(region.exits, region.entries, region.instructions, sources),
         )
     )
     source = digest_of(marshal.dumps(sources), 8)
@@ -238,9 +226,9 @@ class Pack:
 
 def read_region(content: bytes) -> tuple[Region, Pieces]:
     """The region in a pack, and the guest code that it was made from."""
-    code, symbols, relocations, exits, entries, covered, count, sources = marshal.loads(content)
-    head = entries[0]
-    return Region(head, Blob(code, symbols, relocations), exits, entries, covered, count), sources
+    *linked, exits, entries, instructions, sources = marshal.loads(content)
+    covered = [(pc, len(code)) for pc, code in sources]
+    return Region(entries[0], Blob(*linked), exits, entries, covered, instructions), sources
 
 
 def open_pack(path: str, key: bytes) -> Pack | None:

@@ -7,7 +7,7 @@ into the runtime (CSRs, system calls) are not lifted: the region ends before the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from jitemu.backend_llvm.convention import CC, arguments, parameters
@@ -485,5 +485,17 @@ def compile_region(
     entries = lifter.entries()
     text, exits = region_text(target, request, lifted, entries)
     blob = read_object(compile_text(text, "region"))
-    covered = [(item.pc, item.length) for item in lifted.values()]
+    covered = merge_spans((item.pc, item.length) for item in lifted.values())
     return Region(request.head, blob, exits, entries, covered, len(lifted))
+
+
+def merge_spans(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The same (address, bytes) in order, and those that touch as one."""
+    merged: list[tuple[int, int]] = []
+    for start, size in sorted(spans):
+        if merged and sum(merged[-1]) >= start:
+            first = merged[-1][0]
+            merged[-1] = (first, max(sum(merged[-1]), start + size) - first)
+        else:
+            merged.append((start, size))
+    return merged

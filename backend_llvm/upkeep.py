@@ -32,9 +32,10 @@ DEFAULT_LIMIT = 1 << 30
 LIMIT_FILE = "limit"
 _ABANDONED_SECONDS = 600
 """Half-written files older than this are of processes that were killed."""
-_MOST_PACKS = 12
 _LARGEST_PACK = 128 << 20
 """Larger packs are not merged: they are held in memory for that."""
+_SMALL_PACK = 1 << 20
+"""Smaller ones are always merged."""
 _KEPT_SHARE = 0.8
 """Of the limit, after things had to be removed."""
 
@@ -157,10 +158,11 @@ def merge(folder: str, key: bytes) -> None:
     sizes.sort()
     chosen: list[str] = []
     total = 0
-    for number, (size, path) in enumerate(sizes):
-        few = len(sizes) - number < _MOST_PACKS
-        if size > _LARGEST_PACK or (chosen and size > 2 * total and few):
-            break
+    for size, path in sizes:
+        if size > _LARGEST_PACK or size > max(2 * total, _SMALL_PACK):
+            if len(chosen) > 1:
+                break
+            chosen, total = [], 0
         chosen.append(path)
         total += size
     if len(chosen) > 1:

@@ -202,11 +202,11 @@ class CodeSpace:
         """Register a region with the pages it was made from."""
         pages: dict[int, tuple[int, int]] = {}
         for pc, size in covered:
-            physical = made.physical & -PAGE | pc % PAGE if processor.paged else pc
-            for address in (physical, physical + size - 1):
-                low, high = pages.get(address // PAGE, (PAGE, 0))
-                at = address % PAGE
-                pages[address // PAGE] = (min(low, at), max(high, at + 1))
+            start = made.physical & -PAGE | pc % PAGE if processor.paged else pc
+            for number in range(start // PAGE, (start + size - 1) // PAGE + 1):
+                low, high = pages.get(number, (PAGE, 0))
+                first, last = start - number * PAGE, start + size - number * PAGE
+                pages[number] = (min(low, max(first, 0)), max(high, min(last, PAGE)))
         for number, (low, high) in pages.items():
             processor.note_page(number, made.address, low, high)
 

@@ -180,7 +180,7 @@ class UserSpace(CodeSpace):
 
 def _pages(covered: list[tuple[int, int]]) -> set[int]:
     """Numbers of the pages that guest code, (pc, bytes), is in."""
-    return {at // PAGE for pc, size in covered for at in (pc, pc + size - 1)}
+    return {n for pc, size in covered for n in range(pc // PAGE, (pc + size - 1) // PAGE + 1)}
 
 
 class UserProcessor(Processor):
