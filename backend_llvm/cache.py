@@ -31,7 +31,9 @@ def digest_of(data: bytes | memoryview, size: int, key: bytes = b"") -> bytes:
 
 def folder() -> str:
     """The user's cache folder of jitemu."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(base):
+        base = os.path.join(os.path.expanduser("~"), ".cache")
     return os.path.join(base, "jitemu")
 
 

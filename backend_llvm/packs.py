@@ -52,6 +52,8 @@ Pieces = list[tuple[int, bytes]]
 class Entry:
     """A region of a pack, by what is known of it without reading it."""
 
+    FIXED = _ENTRY.size + _STAMP.size + 4 * 2 * _BUCKETS_FOR_EACH
+    """Bytes that it takes in a pack, at most, beside its region."""
     __slots__ = ("check", "context", "head", "index", "offset", "size", "source", "start", "used")
 
     def __init__(
@@ -247,6 +249,20 @@ def open_pack(path: str, key: bytes) -> Pack | None:
     except (ValueError, OSError):
         os.close(fd)
         return None
+
+
+def count_entries(folder: str) -> int:
+    """How many regions the packs of a folder say they have, whoever's they are."""
+    count = 0
+    for name in pack_names(folder):
+        try:
+            with open(os.path.join(folder, name), "rb") as file:
+                head = file.read(_HEADER.size)
+        except OSError:
+            continue
+        if len(head) == _HEADER.size and head.startswith(_MAGIC):
+            count += _HEADER.unpack(head)[3]
+    return count
 
 
 def pack_names(folder: str) -> list[str]:

@@ -169,14 +169,18 @@ def merge(folder: str, key: bytes) -> None:
         rewrite(folder, key, chosen)
 
 
-def rewrite(folder: str, key: bytes, paths: list[str], oldest: int = 0) -> None:
-    """Make one pack of these: each region once, if it was used at a time or later."""
+def rewrite(
+    folder: str, key: bytes, paths: list[str], wanted: set[bytes] | None = None
+) -> None:
+    """Make one pack of these: each region once, if its checksum is wanted (None: all are)."""
     kept: dict[tuple[int, bytes, bytes], Kept] = {}
     for path in paths:
         for entry, content in read_pack(path, key):
             identity = (entry.head, entry.context, entry.source)
             other = kept.get(identity)
-            if entry.used >= oldest and (other is None or other[0].used < entry.used):
+            if wanted is not None and entry.check not in wanted:
+                continue
+            if other is None or other[0].used < entry.used:
                 kept[identity] = (entry, content)
     if not kept or write_pack(_new_path(folder), key, list(kept.values())):
         for path in paths:
@@ -196,18 +200,20 @@ def read_pack(path: str, key: bytes) -> list[Kept]:
         os.close(pack.fd)
 
 
-def trim(most: int, current: str) -> None:
+def trim(most: int, current: str = "") -> None:
     """Keep the cache below so many bytes.
 
     First go stencils and regions of other versions, the least recently used first, then
-    regions of the ``current`` one.
+    regions of the ``current`` one (by default the one used last).
     """
     found = units()
     total = sum(unit.bytes for unit in found)
     if total <= most:
         return
     most = int(most * _KEPT_SHARE)
-    for unit in sorted(found, key=lambda unit: unit.used):
+    found.sort(key=lambda unit: unit.used)
+    current = current or os.path.basename(found[-1].path)
+    for unit in found:
         if total <= most:
             return
         if os.path.basename(unit.path) != current:
@@ -221,17 +227,17 @@ def trim(most: int, current: str) -> None:
 def _trim_packs(folder: str, key: bytes, most: int) -> None:
     """Leave those regions used last that fit into so many bytes."""
     paths = [os.path.join(folder, name) for name in pack_names(folder)]
-    uses: list[tuple[int, int]] = []
+    uses: list[tuple[int, int, bytes]] = []
     for path in paths:
-        uses += [(entry.used, entry.size) for entry, _ in read_pack(path, key)]
-    oldest, left = 0, most
-    for used, size in sorted(uses, reverse=True):
-        left -= size
-        if left < 0:
-            oldest = used + 1
+        uses += [(e.used, e.size + e.FIXED, e.check) for e, _ in read_pack(path, key)]
+    wanted: set[bytes] = set()
+    for _, size, check in sorted(uses, reverse=True):
+        most -= size
+        if most < 0:
             break
+        wanted.add(check)
     for path in paths:
-        rewrite(folder, key, [path], oldest)
+        rewrite(folder, key, [path], wanted)
 
 
 def clear() -> None:
