@@ -169,9 +169,7 @@ def merge(folder: str, key: bytes) -> None:
         rewrite(folder, key, chosen)
 
 
-def rewrite(
-    folder: str, key: bytes, paths: list[str], wanted: set[bytes] | None = None
-) -> None:
+def rewrite(folder: str, key: bytes, paths: list[str], wanted: set[bytes] | None = None) -> None:
     """Make one pack of these: each region once, if its checksum is wanted (None: all are)."""
     kept: dict[tuple[int, bytes, bytes], Kept] = {}
     for path in paths:

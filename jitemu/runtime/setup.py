@@ -60,8 +60,10 @@ def translation_for(guest: Guest, use_cache: bool = True) -> Translation:
         if use_cache and not cache.save(path, saved):
             from jitemu.messages import warn
 
-            warn(f"{cache.folder()}: cannot keep stencils there; make it a folder that only you "
-                 "can write, or set XDG_CACHE_HOME")
+            warn(
+                f"{cache.folder()}: cannot keep stencils there; make it a folder that only you "
+                "can write, or set XDG_CACHE_HOME"
+            )
     guest.target.functions.update(saved["functions"])
     return Translation(saved, name)
 

@@ -70,7 +70,7 @@ def main() -> None:
     from jitemu.frontends.riscv.cpu import CpuModel
     from jitemu.runtime.guests import guest_named
 
-    source, sink = open(0, "rb", buffering=0), sys.stdout.buffer
+    source, sink = os.fdopen(0, "rb", buffering=0), sys.stdout.buffer
     name, model, extensions, flags, folder, key_name = receive(source)
     store = Store(folder, key_name) if folder else None
     guest = guest_named(name, CpuModel(model, frozenset(extensions), frozenset(flags)))
