@@ -88,7 +88,7 @@ class KnownRegions:
 
     def at(self, pc: int, context: bytes) -> list[Candidate]:
         """The regions with this head."""
-        found = self._candidates.get(pc, {}).values()
+        found = list(self._candidates.get(pc, {}).values())  # other threads add to it
         return [c for c in found if c.entry.context == context]
 
     def _add(self, candidate: Candidate) -> None:

@@ -305,8 +305,9 @@ class Tiers:
 
     def install(self, processor: Processor) -> None:
         """Put finished regions into the arena (no processor of the space in native code)."""
-        while self.done:
-            job = self.done.pop(0)
+        with self.space.lock:
+            done, self.done = self.done, []
+        for job in done:
             region = job.region
             if region is None or not processor.guard(region.covered):
                 continue

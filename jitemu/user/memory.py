@@ -212,8 +212,13 @@ class GuestSpace:
 
     def _room_for(self, length: int) -> int:
         """Where the next mapping may go; 0 leaves it to the host."""
-        start = self._maps_end - length
-        return start if start >= MAPS_LOW else 0
+        end = self._maps_end
+        while end - length >= MAPS_LOW:
+            taken = next(self.overlaps(end - length, end), None)
+            if taken is None:
+                return end - length
+            end = taken.start
+        return 0
 
     def munmap(self, address: int, length: int) -> int:
         """munmap(2) of the guest's own pages; the host's are left alone."""
