@@ -25,6 +25,30 @@ class Blob:
         self.relocations = [] if relocations is None else relocations
 
 
+class Region:
+    """A compiled region: its blob calls symbols ``exit.N``, one for each target."""
+
+    def __init__(
+        self,
+        head: int,
+        blob: Blob,
+        exits: list[int],
+        entries: list[int],
+        covered: list[tuple[int, int]],
+        instructions: int,
+    ) -> None:
+        self.head = head
+        """Guest pc of its first entry."""
+        self.blob = blob
+        self.exits = exits
+        """Guest targets of exit.0, exit.1, ..."""
+        self.entries = entries
+        """Guest addresses that entry.0, entry.1, ... go on at; the head is the first."""
+        self.covered = covered
+        """(guest pc, bytes) of what was lifted, in order, no two of them adjacent."""
+        self.instructions = instructions
+
+
 def read_object(data: bytes) -> Blob:
     """Lay an object's code and read-only data out as one blob.
 

@@ -7,13 +7,13 @@ into the runtime (CSRs, system calls) are not lifted: the region ends before the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from jitemu.backend_llvm.convention import CC, arguments, parameters
 from jitemu.backend_llvm.lowering import declarations
 from jitemu.backend_llvm.narrow import Register, narrow_registers
-from jitemu.backend_llvm.objects import Blob, read_object
+from jitemu.backend_llvm.objects import Region, read_object
 from jitemu.backend_llvm.stencils import METADATA, Key, StencilLowering, Target
 from jitemu.ir.code import WIDTHS, Block, Op
 from jitemu.ir.emitter import Emitter
@@ -40,21 +40,6 @@ class Request:
     """Only the head's block (every block is a region then)."""
     forbidden: frozenset[str] = frozenset()
     """Extensions that the context does not allow."""
-
-
-@dataclass
-class Region:
-    """A compiled region: its blob calls symbols ``exit.N``, one for each target."""
-
-    head: int
-    blob: Blob
-    exits: list[int] = field(default_factory=list[int])
-    """Guest targets of exit.0, exit.1, ..."""
-    entries: list[int] = field(default_factory=list[int])
-    """Guest addresses that entry.0, entry.1, ... go on at; the head is the first."""
-    covered: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
-    """(guest pc, bytes) of what was lifted."""
-    instructions: int = 0
 
 
 INLINE_LIMIT = 80
@@ -586,5 +571,17 @@ def compile_region(
     entries = lifter.entries()
     text, exits = region_text(target, request, lifter, entries)
     blob = read_object(compile_text(text, "region"))
-    covered = sorted({(item.pc, item.length) for item in lifted.values()})
+    covered = merge_spans((item.pc, item.length) for item in lifted.values())
     return Region(request.head, blob, exits, entries, covered, len(lifted))
+
+
+def merge_spans(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The same (address, bytes) in order, and those that touch as one."""
+    merged: list[tuple[int, int]] = []
+    for start, size in sorted(spans):
+        if merged and sum(merged[-1]) >= start:
+            first = merged[-1][0]
+            merged[-1] = (first, max(sum(merged[-1]), start + size) - first)
+        else:
+            merged.append((start, size))
+    return merged

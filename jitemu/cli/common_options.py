@@ -82,7 +82,9 @@ HOT_THRESHOLD = value(
     integer(0, 2**31 - 1),
     env="HOT_THRESHOLD",
 )
-NO_CACHE = flag("no-cache", "neither read nor write translated code on disk", env="NO_CACHE")
+NO_CACHE = flag(
+    "no-cache", "use no regions of earlier runs and keep nothing of this one", env="NO_CACHE"
+)
 
 
 def cpu_model(parsed: Parsed) -> CpuModel:

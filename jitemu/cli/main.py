@@ -32,6 +32,12 @@ def _get(words: Sequence[str]) -> int:
     return run(words)
 
 
+def _cache(words: Sequence[str]) -> int:
+    from jitemu.cli.cache import main as run
+
+    return run(words)
+
+
 def _help(words: Sequence[str]) -> int:
     if words:
         return _run([words[0], "-help"])
@@ -48,6 +54,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "user-riscv64": (_user, "run a Linux program made for riscv64"),
     "system-riscv64": (_system, "run a riscv64 machine: kernel, firmware or bare metal"),
     "get": (_get, "fetch a guest to run (riscv64-linux, riscv64-root)"),
+    "cache": (_cache, "show, limit or clear the translated code kept between runs"),
     "help": (_help, "print this help, or a command's (jitemu help get)"),
     "version": (_version, "print the version"),
 }

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from jitemu.cli import common_options as common
 from jitemu.cli import system_options as options
-from jitemu.cli.options import Parsed, Shown, parse
+from jitemu.cli.options import ENVIRONMENT_PREFIXES, Parsed, Shown, parse
 from jitemu.messages import fail
 
 TYPE_CHECKING = False
@@ -55,7 +55,9 @@ def symbols(files: BootFiles) -> Callable[[int], str]:
 
 def main(words: Sequence[str]) -> int:
     """Run the machine that the words describe; the process's exit status."""
-    parsed = parse(options.OPTIONS, words, {})
+    variables = [prefix + str(common.NO_CACHE.env) for prefix in ENVIRONMENT_PREFIXES]
+    environ = {name: os.environ[name] for name in variables if name in os.environ}
+    parsed = parse(options.OPTIONS, words, environ)
     if parsed[common.HELP]:
         raise Shown(options.help_text())
     check(parsed)

@@ -65,7 +65,10 @@ class Control:
     LINKS = 0xE8
     WRITTEN = 0xF0
     """1: the guest has written to a guarded page, whose code must be forgotten."""
-    SIZE = 0x100
+    HEADS = 0xF8
+    """Addresses where regions in the cache begin (stored inverted), or 0."""
+    HEADS_MASK = 0x100
+    SIZE = 0x108
 
 
 FLAG_TRACE = 1
@@ -258,6 +261,23 @@ def page_bits(s: RuntimeState, number: int) -> int:
             bits |= (2 << last) - (1 << start)
         node = load64(node + Node.NEXT)
     return bits
+
+
+@native
+def is_known(s: RuntimeState, pc: int) -> int:
+    """1 where the cache has a region that begins at an address."""
+    base = load64(s.code + Control.HEADS)
+    if base == 0:
+        return 0
+    slot = pc * HASH >> 32
+    mask = load64(s.code + Control.HEADS_MASK)
+    while 1:
+        found = load64(base + (slot & mask) * 8) ^ EMPTY
+        if found == pc:
+            return 1
+        if found == EMPTY:
+            return 0
+        slot += 1
 
 
 # Links

@@ -9,7 +9,8 @@ from __future__ import annotations
 import ctypes
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from jitemu.backend_llvm.objects import place
@@ -29,6 +30,7 @@ from jitemu.runtime.lookup import (
     EXIT_ENTER,
     EXIT_FULL,
     EXIT_HOT,
+    EXIT_KNOWN,
     EXIT_MADE,
     EXIT_PAGE,
     EXIT_REQUESTED,
@@ -39,7 +41,7 @@ from jitemu.runtime.records import CodeTables, NativeMemory, Record, place_bytes
 from jitemu.runtime.stateview import StateView
 
 if TYPE_CHECKING:
-    from jitemu.backend_llvm.regions import Region
+    from jitemu.backend_llvm.objects import Region
     from jitemu.runtime.setup import Translation
     from jitemu.runtime.tracing import Tracer
 
@@ -104,6 +106,12 @@ class CodeSpace:
             data = b"".join(words[n].to_bytes(8, "little") for n in ("tlb", "mode", "fetch"))
             self._contexts[ctx] = place_bytes(data + self.translation.instead(self.guest, ctx))
         self.tables.contexts.words[ctx] = self._contexts[ctx].address
+
+    @contextmanager
+    def changing(self, processor: Processor) -> Generator[None]:
+        """Change the records, alone among all threads."""
+        with self.lock:
+            yield
 
     def watch(self) -> None:
         """Leave native code whenever a block was made."""
@@ -194,11 +202,11 @@ class CodeSpace:
         """Register a region with the pages it was made from."""
         pages: dict[int, tuple[int, int]] = {}
         for pc, size in covered:
-            physical = made.physical & -PAGE | pc % PAGE if processor.paged else pc
-            for address in (physical, physical + size - 1):
-                low, high = pages.get(address // PAGE, (PAGE, 0))
-                at = address % PAGE
-                pages[address // PAGE] = (min(low, at), max(high, at + 1))
+            start = made.physical & -PAGE | pc % PAGE if processor.paged else pc
+            for number in range(start // PAGE, (start + size - 1) // PAGE + 1):
+                low, high = pages.get(number, (PAGE, 0))
+                first, last = start - number * PAGE, start + size - number * PAGE
+                pages[number] = (min(low, max(first, 0)), max(high, min(last, PAGE)))
         for number, (low, high) in pages.items():
             processor.note_page(number, made.address, low, high)
 
@@ -234,6 +242,8 @@ class Processor:
         self._natives: dict[str, Callable[..., int]] = {}
         self.hot: Callable[[Processor], None] = lambda processor: None
         """Called when the block at pc has become hot."""
+        self.known: Callable[[Processor], None] = lambda processor: None
+        """Called when a block was made at pc where the cache has a region."""
         self.requested: Callable[[Processor], None] = lambda processor: None
         """Called when the engine itself has asked to look around."""
         self.made: Callable[[Processor], None] = lambda processor: None
@@ -328,6 +338,8 @@ class Processor:
                 code = self._entering()
             elif reason == EXIT_HOT:
                 self.hot(self)
+            elif reason == EXIT_KNOWN:
+                self.known(self)
             elif reason == EXIT_REQUESTED and not self.kicked:
                 self.requested(self)
             elif reason in (EXIT_MADE, EXIT_FULL, EXIT_BUSY, EXIT_CONTEXT):
@@ -369,6 +381,17 @@ class Processor:
     def add_page(self, number: int) -> None:
         """Make a page of guest code known to native code."""
         raise NotImplementedError
+
+    def guard(self, covered: list[tuple[int, int]]) -> bool:
+        """Make sure that changes of guest code, (pc, bytes), are noticed; False: impossible.
+
+        Code that was guarded may have been changed since: ``guarded`` tells.
+        """
+        return True
+
+    def guarded(self, covered: list[tuple[int, int]]) -> bool:
+        """Changes of this guest code are noticed."""
+        return True
 
     def guest_bytes(self, record: Record) -> bytes:
         """The guest code that a block was made from."""

@@ -35,6 +35,8 @@ EXIT_BUSY = 72
 """Another thread is changing the code."""
 EXIT_WRITTEN = 74
 """The guest has written to a page that held translated code (user mode)."""
+EXIT_KNOWN = 75
+"""A block (``made``) was made where the cache has a region."""
 EXIT_CONTEXT = 73
 """The translation context has no table yet."""
 

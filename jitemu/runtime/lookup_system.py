@@ -10,6 +10,7 @@ from jitemu.runtime.codetable import (
     Control,
     forget_range,
     forget_with_region,
+    is_known,
     jump_slot,
     page_bits,
     table_find,
@@ -18,6 +19,7 @@ from jitemu.runtime.lookup import (
     EXIT_CONTEXT,
     EXIT_FULL,
     EXIT_HOT,
+    EXIT_KNOWN,
     EXIT_MADE,
     EXIT_PAGE,
     EXIT_REQUESTED,
@@ -96,6 +98,9 @@ def system_make(s: RuntimeState, pc: int, tag: int, physical: int) -> int:
     if second:
         mark_code(s, behind, 2)
     s.made = record
+    if is_known(s, pc):
+        s.exit_reason = EXIT_KNOWN
+        return 0
     s.exit_reason = EXIT_MADE
     return record
 

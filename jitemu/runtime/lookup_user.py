@@ -7,6 +7,7 @@ from jitemu.ir.state import RuntimeState
 from jitemu.runtime.codetable import (
     FLAG_TRACE,
     Control,
+    is_known,
     jump_slot,
     page_entry,
     table_find,
@@ -16,6 +17,7 @@ from jitemu.runtime.lookup import (
     EXIT_FULL,
     EXIT_HOT,
     EXIT_ILLEGAL,
+    EXIT_KNOWN,
     EXIT_MADE,
     EXIT_PAGE,
     EXIT_REQUESTED,
@@ -76,6 +78,9 @@ def user_make(s: RuntimeState, pc: int) -> int:
         s.exit_reason = EXIT_FULL
         return 0
     s.made = translate(s, pc, pc, pc, host, second, pc + 2)
+    if is_known(s, pc):
+        s.exit_reason = EXIT_KNOWN
+        return 0
     s.exit_reason = EXIT_MADE
     return s.made
 

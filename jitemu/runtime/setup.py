@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import time
 
 from jitemu.backend_llvm import cache
 from jitemu.backend_llvm.objects import Blob, patch
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 class Translation:
     """All that running a guest needs from the code generator."""
 
-    def __init__(self, saved: Mapping[str, Any]) -> None:
+    def __init__(self, saved: Mapping[str, Any], name: str) -> None:
+        self.name = name
+        """Changes with the guest's processor, jitemu's files and the host processor."""
         self.tables: dict[str, bytes] = saved["tables"]
         self.library = Blob(*saved["library"])
         self.functions: dict[str, int] = saved["functions"]
@@ -46,16 +49,23 @@ class Translation:
 
 
 def translation_for(guest: Guest, use_cache: bool = True) -> Translation:
-    """The guest's translation."""
+    """The guest's translation.  Without ``use_cache`` what is built is not kept."""
     name = f"{guest.name}-{guest.variant}-{cache.fingerprint()}"
-    path = os.path.join(cache.folder(), "stencils", name)
-    saved = cache.load(path) if use_cache else None
-    if saved is None:
+    path = os.path.join(cache.folder(), cache.STENCILS, name)
+    saved = cache.load(path)
+    if saved is not None:
+        cache.mark_used(path, time.time())
+    else:
         saved = _build(guest)
-        if use_cache:
-            cache.save(path, saved)
+        if use_cache and not cache.save(path, saved):
+            from jitemu.messages import warn
+
+            warn(
+                f"{cache.folder()}: cannot keep stencils there; make it a folder that only you "
+                "can write, or set XDG_CACHE_HOME"
+            )
     guest.target.functions.update(saved["functions"])
-    return Translation(saved)
+    return Translation(saved, name)
 
 
 def _build(guest: Guest) -> dict[str, Any]:

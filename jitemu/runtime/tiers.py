@@ -11,16 +11,17 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, BinaryIO
 
-from jitemu.backend_llvm.objects import Blob
+from jitemu.backend_llvm.objects import Blob, Region
+from jitemu.backend_llvm.packs import context_of
 from jitemu.runtime import descriptors
 from jitemu.runtime.codetable import Control
-from jitemu.runtime.engine import CodeSpace, Processor
+from jitemu.runtime.engine import PAGE, CodeSpace, Processor
+from jitemu.runtime.known import Candidate, KnownRegions, packs_folder, same_code
 from jitemu.runtime.lookup import REQUEST_SAMPLE
 from jitemu.runtime.records import Record
 from jitemu.runtime.worker import reader, receive, send
 
 if TYPE_CHECKING:
-    from jitemu.backend_llvm.regions import Region
     from jitemu.frontends.riscv.cpu import CpuModel
 
 _SYS_CLONE = 56
@@ -116,7 +117,12 @@ class Tiers:
     """The region tier of one code space."""
 
     def __init__(
-        self, space: CodeSpace, cpu: CpuModel, snapshot: Snapshot, threshold: int = THRESHOLD
+        self,
+        space: CodeSpace,
+        cpu: CpuModel,
+        snapshot: Snapshot,
+        threshold: int = THRESHOLD,
+        use_cache: bool = False,
     ) -> None:
         self.space = space
         self.threshold = threshold
@@ -133,6 +139,20 @@ class Tiers:
         self.regions = 0
         self.failures: list[str] = []
         self.stopped = False
+        self.cache_name = space.translation.name if use_cache else ""
+        """Of the cache's regions that may be used and added to; nothing: no cache."""
+        self.known: KnownRegions | None = None
+        if use_cache and threshold != EVERY_BLOCK:
+            self.known = KnownRegions(self.cache_name, space.tables)
+        self._contexts: dict[int, bytes] = {}
+        self.cache_hits = 0
+        """Regions taken from the cache."""
+        self.cache_misses = 0
+        """Hot blocks for which there was none."""
+        self.compiled = 0
+        """Regions made by the worker."""
+        self.compile_seconds = 0.0
+        """CPU time that it took."""
 
     def attach(self, processor: Processor, context: Callable[[], dict[str, int]]) -> None:
         """Let a processor's hot code become regions.
@@ -146,6 +166,7 @@ class Tiers:
             return
         processor.state["hot_threshold"] = self.threshold
         processor.hot = lambda hot: self.hot(hot, context())
+        processor.known = lambda known: self.take_known(known, context())
 
     def compile_now(self, processor: Processor, holes: dict[str, int]) -> None:
         """Make the block that was just made a region."""
@@ -219,6 +240,7 @@ class Tiers:
                 return
         pieces, same = self.snapshot(block.pc)
         generation = self.space.tables.get(Control.GENERATION)
+        self.cache_misses += 1
         request = (block.pc, holes, REGION_LIMIT, self._forbidden(processor), pieces)
         with self.queue_lock:
             self.queue[block.address] = Job(block, generation, same, request)
@@ -246,7 +268,9 @@ class Tiers:
             self.worker = Worker()
             cpu = self.cpu
             model = (cpu.name, sorted(cpu.extensions), sorted(cpu.flags))
-            send(self.worker.requests, (self.space.guest.name, *model))
+            folder = packs_folder(self.cache_name) if self.cache_name else ""
+            kept = (folder, self.cache_name)
+            send(self.worker.requests, (self.space.guest.name, *model, *kept))
             threading.Thread(target=self._read, args=(self.worker,), daemon=True).start()
         return self.worker
 
@@ -263,11 +287,11 @@ class Tiers:
             if isinstance(message, str):
                 self.failures.append(message)
             elif message and job is not None:
-                code, symbols, relocations, exits, entries, covered, instructions = message
-                from jitemu.backend_llvm.regions import Region
-
-                blob = Blob(code, symbols, relocations)
-                job.region = Region(job.block.pc, blob, exits, entries, covered, instructions)
+                *linked, exits, entries, covered, instructions, seconds = message
+                region = Region(job.block.pc, Blob(*linked), exits, entries, covered, instructions)
+                job.region = region
+                self.compiled += 1
+                self.compile_seconds += seconds
                 self.done.append(job)
                 for processor in self.space.processors:
                     processor.kick_inside()
@@ -281,11 +305,56 @@ class Tiers:
 
     def install(self, processor: Processor) -> None:
         """Put finished regions into the arena (no processor of the space in native code)."""
-        generation = self.space.tables.get(Control.GENERATION)
         with self.space.lock:
             done, self.done = self.done, []
-            for job in done:
-                current = job.generation == generation and job.wanted and job.same()
-                if job.region is not None and current:
-                    self.space.install(job.region, job.block, processor)
+        for job in done:
+            region = job.region
+            if region is None or not processor.guard(region.covered):
+                continue
+            with self.space.changing(processor):
+                if job.generation != self.space.tables.get(Control.GENERATION):
+                    continue
+                if job.wanted and processor.guarded(region.covered) and job.same():
+                    self.space.install(region, job.block, processor)
                     self.regions += 1
+
+    # Regions of earlier runs
+
+    def take_known(self, processor: Processor, holes: dict[str, int]) -> None:
+        """A block was made at pc, where the cache has regions: take one that fits."""
+        if self.known is None:
+            return
+        ctx = processor.state["ctx"]
+        context = self._contexts.get(ctx)
+        if context is None:
+            context = context_of(holes, REGION_LIMIT, self._forbidden(processor))
+            self._contexts[ctx] = context
+        pc = processor.pc
+        if any(self._take(c, pc, processor) for c in self.known.at(pc, context)):
+            self.cache_hits += 1
+            self.regions += 1
+        else:
+            self.known.failed(pc)
+
+    def _take(self, candidate: Candidate, pc: int, processor: Processor) -> bool:
+        found = candidate.read()
+        if found is None:
+            return False
+        region, sources = found
+        if not processor.guard(region.covered):
+            return False
+        with self.space.changing(processor):
+            block = processor.find(pc)
+            if block is None or block.region or not processor.guarded(region.covered):
+                return False
+            if not same_code(sources, self.snapshot(pc)[0]):
+                return False
+            self.space.install(region, block, processor)
+            return True
+
+    def know_page(self, number: int) -> None:
+        """A page of guest code has become known: look for regions that begin there."""
+        if self.known is not None:
+            found = self.known.on_page(number)
+            if found:
+                self.known.add_page(found, self.snapshot(number * PAGE)[0])

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
@@ -54,6 +54,8 @@ class UserSpace(CodeSpace):
         """Pages that native code knows."""
         self.guarded: set[int] = set()
         """Pages made read-only because they hold translated code the guest could change."""
+        self.on_page: Callable[[int], None] = lambda number: None
+        """Called when a page has become known."""
         self._pipe = (-1, -1)
         os.register_at_fork(
             before=self._before_fork,
@@ -85,7 +87,7 @@ class UserSpace(CodeSpace):
         self.tables.set(Control.FLAGS, self.tables.get(Control.FLAGS) | FLAG_SHARED)
 
     @contextmanager
-    def changing(self, processor: UserProcessor) -> Generator[None]:
+    def changing(self, processor: Processor) -> Generator[None]:
         """Change the records, alone among all threads."""
         with self.lock:
             while not processor.native("lock_code"):
@@ -107,6 +109,8 @@ class UserSpace(CodeSpace):
             self.pages.add(number)
             processor.native("page_add", number, address)
             processor.native("page_guard", number, int(number in self.guarded))
+        with self.lock:
+            self.on_page(number)
 
     @staticmethod
     def _protect(number: int, protection: int) -> None:
@@ -174,6 +178,11 @@ class UserSpace(CodeSpace):
             processor.last_fault = None
 
 
+def _pages(covered: list[tuple[int, int]]) -> set[int]:
+    """Numbers of the pages that guest code, (pc, bytes), is in."""
+    return {n for pc, size in covered for n in range(pc // PAGE, (pc + size - 1) // PAGE + 1)}
+
+
 class UserProcessor(Processor):
     """Runs a guest thread."""
 
@@ -194,6 +203,18 @@ class UserProcessor(Processor):
 
     def add_page(self, number: int) -> None:
         self.user_space.add_page(number, self)
+
+    def guard(self, covered: list[tuple[int, int]]) -> bool:
+        try:
+            for number in _pages(covered):
+                if number not in self.user_space.pages:
+                    self.add_page(number)
+        except NoCode:
+            return False
+        return True
+
+    def guarded(self, covered: list[tuple[int, int]]) -> bool:
+        return self.user_space.pages.issuperset(_pages(covered))
 
     def guest_bytes(self, record: Record) -> bytes:
         return ctypes.string_at(record.pc, record.size)

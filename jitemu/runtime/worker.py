@@ -8,8 +8,19 @@ from __future__ import annotations
 
 import marshal
 import os
+import select
 import sys
-from typing import Any, BinaryIO
+import time
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+if TYPE_CHECKING:
+    from jitemu.backend_llvm.upkeep import Store
+    from jitemu.runtime.guest import Guest
+
+IDLE_SECONDS = 1.0
+"""With nothing to do for so long the worker saves what it has compiled."""
+SAVE_SECONDS = 10.0
+"""It does so after this time in any case."""
 
 
 def send(stream: BinaryIO, message: Any) -> None:
@@ -54,32 +65,59 @@ def reader(pieces: list[tuple[int, bytes]]) -> Any:
 def main() -> None:
     """Serve requests."""
     os.nice(10)
-    from jitemu.backend_llvm.regions import Request, compile_region
     from jitemu.backend_llvm.stencilset import number_functions
+    from jitemu.backend_llvm.upkeep import Store
     from jitemu.frontends.riscv.cpu import CpuModel
     from jitemu.runtime.guests import guest_named
 
-    source, sink = sys.stdin.buffer, sys.stdout.buffer
-    name, model, extensions, flags = receive(source)
+    source, sink = os.fdopen(0, "rb", buffering=0), sys.stdout.buffer
+    name, model, extensions, flags, folder, key_name = receive(source)
+    store = Store(folder, key_name) if folder else None
     guest = guest_named(name, CpuModel(model, frozenset(extensions), frozenset(flags)))
     number_functions(guest.target, guest.isa)
-    while (message := receive(source)) is not None:
-        head, holes, limit, forbidden, pieces = message
-        request = Request(head, holes, limit, False, frozenset(forbidden))
-        try:
-            region = compile_region(guest.target, guest.decoder, reader(pieces), request)
-        except Exception as error:  # a defect here must not stop the guest
-            send(sink, str(error))
-            continue
-        if region is None:
-            send(sink, ())
-            continue
-        blob = region.blob
-        linked = (blob.code, blob.symbols, blob.relocations)
-        send(
-            sink,
-            (*linked, region.exits, region.entries, region.covered, region.instructions),
-        )
+    try:
+        while (message := _next(source, store)) is not None:
+            _serve(guest, message, sink, store)
+    except BrokenPipeError:
+        pass  # the main process is gone
+    if store is not None:
+        store.save()
+        store.tidy()
+
+
+def _serve(guest: Guest, message: Any, sink: BinaryIO, store: Store | None) -> None:
+    """Compile a region, keep it and send it."""
+    from jitemu.backend_llvm.packs import context_of
+    from jitemu.backend_llvm.regions import Request, compile_region
+
+    start = time.process_time()
+    head, holes, limit, forbidden, pieces = message
+    request = Request(head, holes, limit, False, frozenset(forbidden))
+    try:
+        region = compile_region(guest.target, guest.decoder, reader(pieces), request)
+    except Exception as error:  # a defect here must not stop the guest
+        send(sink, str(error))
+        return
+    if region is None:
+        send(sink, ())
+        return
+    if store is not None:
+        store.add(context_of(holes, limit, forbidden), region, pieces)
+    blob = region.blob
+    linked = (blob.code, blob.symbols, blob.relocations)
+    rest = (region.exits, region.entries, region.covered, region.instructions)
+    send(sink, (*linked, *rest, time.process_time() - start))
+
+
+def _next(source: BinaryIO, store: Store | None) -> Any:
+    """The next request; what was compiled is kept meanwhile."""
+    if store is not None and store.unsaved:
+        waiting = store.since + SAVE_SECONDS - time.monotonic()
+        idle = not select.select([source], [], [], IDLE_SECONDS)[0]
+        if idle or waiting < 0:
+            store.save()
+            store.tidy()
+    return receive(source)
 
 
 if __name__ == "__main__":

@@ -131,13 +131,16 @@ def make_hart(
         hart.log = HartLog(log, hart_id, hart.state)
     threshold = THRESHOLD if hot_threshold is None else hot_threshold
     if threshold and not each:
-        start_tiers(hart, code, cpu, threshold)
+        # traces show every block
+        start_tiers(hart, code, cpu, threshold, cache and code.tracer is None)
     else:
         hart.requested = lambda processor: hart.apply_changes()
     return hart
 
 
-def start_tiers(hart: EngineHart, code: SystemSpace, cpu: CpuModel, threshold: int) -> None:
+def start_tiers(
+    hart: EngineHart, code: SystemSpace, cpu: CpuModel, threshold: int, use_cache: bool
+) -> None:
     """Let hot code become regions."""
 
     def snapshot(pc: int) -> tuple[Pieces, Callable[[], bool]]:
@@ -147,7 +150,9 @@ def start_tiers(hart: EngineHart, code: SystemSpace, cpu: CpuModel, threshold: i
         page = code.physical.page(start, PAGE)
         return [(pc & -PAGE, page)], lambda: code.physical.page(start, PAGE) == page
 
-    tiers = Tiers(code, cpu, snapshot, threshold)
+    tiers = Tiers(code, cpu, snapshot, threshold, use_cache)
+    if tiers.known is not None:
+        tiers.known.add_all()
 
     def requested(processor: object) -> None:
         hart.apply_changes()

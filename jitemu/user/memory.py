@@ -24,6 +24,10 @@ _SYS_MMAP, _SYS_MPROTECT, _SYS_MUNMAP, _SYS_MREMAP = 9, 10, 11, 25
 _SYS_SHMAT, _SYS_SHMDT = 30, 67
 _NO_FILE = (1 << 64) - 1
 ADDRESS_LIMIT = 1 << 47
+MAPS_LOW, MAPS_HIGH = 0x10_0000_0000, 0x3F_0000_0000
+"""Where the guest's mappings without an address go, from the top down: away from what the
+host has, so that they are at the same places in every run (translated code that is kept
+for the next run has its addresses in it), and where Sv39 has its programs' memory."""
 
 
 def page_up(value: int) -> int:
@@ -61,6 +65,8 @@ class GuestSpace:
         self.brk_start = 0
         self.brk = 0
         self._segments: dict[int, int] = {}
+        self._maps_end = MAPS_HIGH
+        """Below it the next mapping without an address goes."""
         self.images: list[tuple[str, int]] = []
         """File and load bias of the program and its interpreter, whose symbols traces show."""
         self.on_code_change: Callable[[int, int], None] = lambda _start, _size: None
@@ -190,14 +196,29 @@ class GuestSpace:
             failure = self._claim(address, address + length)
             if failure:
                 return failure
-        result = host_call(_SYS_MMAP, address, length, host_protection(prot), flags, fd, offset)
+        hint = address
+        if address == 0 and not flags & (MAP_FIXED | MAP_FIXED_NOREPLACE):
+            hint = self._room_for(length)
+        result = host_call(_SYS_MMAP, hint, length, host_protection(prot), flags, fd, offset)
         if result >= 0:
+            if result == hint != address:
+                self._maps_end = hint
             shared = flags & 3 != MAP_PRIVATE
             self.record(Region(result, result + length, prot, shared, label))
         else:
             for low, high in before:
                 self.munmap(low, high - low)
         return result
+
+    def _room_for(self, length: int) -> int:
+        """Where the next mapping may go; 0 leaves it to the host."""
+        end = self._maps_end
+        while end - length >= MAPS_LOW:
+            taken = next(self.overlaps(end - length, end), None)
+            if taken is None:
+                return end - length
+            end = taken.start
+        return 0
 
     def munmap(self, address: int, length: int) -> int:
         """munmap(2) of the guest's own pages; the host's are left alone."""
@@ -210,6 +231,9 @@ class GuestSpace:
             result = host_call(_SYS_MUNMAP, region.start, region.end - region.start)
             if result < 0:
                 return result
+        if address <= self._maps_end < end <= MAPS_HIGH:
+            following = next(self.overlaps(end, MAPS_HIGH), None)
+            self._maps_end = following.start if following is not None else MAPS_HIGH
         return 0
 
     def mprotect(self, address: int, length: int, prot: int) -> int:

@@ -144,7 +144,9 @@ def make_cpu(config: UserConfig, space: GuestSpace) -> EngineCpu:
     tiers = None
     threshold = THRESHOLD if config.hot_threshold is None else config.hot_threshold
     if threshold and not each:
-        tiers = Tiers(code, model, lambda pc: snapshot(space, pc), threshold)
+        use_cache = config.cache and code.tracer is None  # traces show every block
+        tiers = Tiers(code, model, lambda pc: snapshot(space, pc), threshold, use_cache)
+        code.on_page = tiers.know_page
         tiers.start()
     return EngineCpu(code, tiers)
 

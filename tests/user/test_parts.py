@@ -21,7 +21,7 @@ from jitemu.user.hostcalls import (
     signed32,
     write_guest,
 )
-from jitemu.user.memory import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, GuestSpace
+from jitemu.user.memory import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, MAPS_LOW, GuestSpace
 from jitemu.user.strace import format_argument
 from jitemu.user.syscalls.table import ROWS
 
@@ -181,3 +181,24 @@ def test_strace_arguments(kind: str, value: int, text: str) -> None:
 
 def test_signed() -> None:
     assert signed32(0xFFFFFFFF) == -1
+
+
+def test_mappings_are_at_the_same_places_in_every_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the top of an area of their own down; what is freed at the lower end is used again."""
+    top = MAPS_LOW + (1 << 30)  # other tests have left mappings at the real one
+    monkeypatch.setattr("jitemu.user.memory.MAPS_HIGH", top)
+    places: list[list[int]] = []
+    for _ in range(2):
+        space = GuestSpace()
+
+        first, second, third = (new_pages(space, count) for count in (3, 1, 2))
+        assert (first, second, third) == (top - 3 * PAGE, first - PAGE, second - 2 * PAGE)
+        assert space.munmap(third, 2 * PAGE) == 0
+        assert new_pages(space, 1) == second - PAGE
+        fixed = second - 3 * PAGE
+        assert space.mmap(fixed, PAGE, 1, ANONYMOUS | MAP_FIXED, NO_FILE, 0) == fixed
+        assert new_pages(space, 2) == fixed - 2 * PAGE  # below what is in the way
+        places.append([region.start for region in space.regions()])
+        for region in space.regions():
+            space.munmap(region.start, region.end - region.start)
+    assert places[0] == places[1]
