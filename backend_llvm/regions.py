@@ -8,7 +8,7 @@ into the runtime (CSRs, system calls) are not lifted: the region ends before the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from jitemu.backend_llvm.convention import CC, arguments, parameters
 from jitemu.backend_llvm.lowering import declarations
@@ -57,6 +57,25 @@ class Region:
     instructions: int = 0
 
 
+INLINE_LIMIT = 80
+"""Instructions of a function that is made part of the region that calls it."""
+INLINE_DEPTH = 3
+"""Calls within calls."""
+
+Place = tuple[int, int]
+"""(frame, guest pc): an inlined function is lifted once for each call of it."""
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """A call of a function that is part of the region; frame 0 is the head's."""
+
+    chain: tuple[int, ...] = ()
+    """The functions called, outermost first."""
+    back: Place = (0, 0)
+    """Where it returns to."""
+
+
 @dataclass
 class _Lifted:
     """One guest instruction of a region."""
@@ -65,9 +84,13 @@ class _Lifted:
     length: int
     code: Block
     successors: list[int]
-    """Guest addresses that control may go to directly."""
+    """Guest addresses that control may go to directly, in the same frame."""
+    call: int | None = None
+    """The function that it calls, if that is known."""
     returns: int | None = None
     """Where a call comes back to."""
+    frame: int | None = None
+    """The frame of the function called, if that is inlined."""
 
 
 class Lifter:
@@ -78,28 +101,69 @@ class Lifter:
         self.decoder = decoder
         self.read = read
         self.request = request
-        self.lifted: dict[int, _Lifted] = {}
+        self.lifted: dict[Place, _Lifted] = {}
+        self.frames = [_Frame()]
+        self._known: dict[int, _Lifted | None] = {}
+        self._sizes: dict[int, int] = {}
 
-    def run(self) -> dict[int, _Lifted]:
-        """The region's instructions by pc; empty if the head cannot be lifted."""
-        work = [self.request.head]
+    def run(self) -> dict[Place, _Lifted]:
+        """The region's instructions by place; empty if the head cannot be lifted."""
+        work: list[Place] = [(0, self.request.head)]
         while work and len(self.lifted) < self.request.limit:
-            pc = work.pop(0)
-            if pc in self.lifted:
-                continue
-            found = self._lift(pc)
+            place = work.pop(0)
+            frame, pc = place
+            found = self._instruction(pc) if place not in self.lifted else None
             if found is None:
                 continue
-            self.lifted[pc] = found
-            straight = [s for s in found.successors if s == pc + found.length & MASK64]
-            others = [s for s in found.successors if s not in straight]
-            if not self.request.single:
-                work = straight + work + others
-                if found.returns is not None:
-                    work.append(found.returns)
-            elif not others:
-                work = straight
+            found = self.lifted[place] = replace(found)
+            straight = [(frame, s) for s in found.successors if s == pc + found.length & MASK64]
+            others = [(frame, s) for s in found.successors if (frame, s) not in straight]
+            if self.request.single:
+                work = straight if not others and found.returns is None else []
+                continue
+            if found.returns is not None:
+                straight = self._called(place, found)
+                if found.frame is None:
+                    others, straight = others + straight, []
+            work = straight + work + others
         return self.lifted
+
+    def _called(self, place: Place, item: _Lifted) -> list[Place]:
+        """Go on behind a call, and in the function if it can be part of the region."""
+        assert item.returns is not None
+        back = place[0], item.returns
+        target, chain = item.call, self.frames[place[0]].chain
+        if target is None or len(chain) >= INLINE_DEPTH or target in chain:
+            return [back]
+        room = self.request.limit - len(self.lifted)
+        if not self._size(target) <= min(room, INLINE_LIMIT):
+            return [back]
+        item.frame = len(self.frames)
+        self.frames.append(_Frame((*chain, target), back))
+        return [(item.frame, target), back]
+
+    def _size(self, function: int) -> int:
+        """Instructions of a function without those it calls; too many if not all are known."""
+        if function not in self._sizes:
+            seen: set[int] = set()
+            work = [function]
+            while work and len(seen) <= INLINE_LIMIT:
+                pc = work.pop()
+                if pc in seen:
+                    continue
+                seen.add(pc)
+                item = self._instruction(pc)
+                if item is not None:
+                    work += item.successors
+                    work += [item.returns] if item.returns is not None else []
+            lifted = all(self._instruction(pc) is not None for pc in seen)
+            self._sizes[function] = len(seen) if lifted else INLINE_LIMIT + 1
+        return self._sizes[function]
+
+    def _instruction(self, pc: int) -> _Lifted | None:
+        if pc not in self._known:
+            self._known[pc] = self._lift(pc)
+        return self._known[pc]
 
     def _lift(self, pc: int) -> _Lifted | None:
         code = self.read(pc)
@@ -122,20 +186,22 @@ class Lifter:
             successors = [following, last.args[1].const or 0]
         else:
             successors = []
-        returns = None
+        call = returns = None
         if last is not None and last.name != "branch" and any(op.name == "set" for op in ops):
+            call = successors[0] if successors else None
             successors, returns = [], following
-        return _Lifted(pc, decoded.length, s.block, successors, returns)
+        return _Lifted(pc, decoded.length, s.block, successors, call, returns)
 
     def entries(self) -> list[int]:
-        """The head, loop heads, and where calls come back to."""
-        found = {self.request.head: None}
-        for item in self.lifted.values():
-            targets = [s for s in item.successors if s <= item.pc]
-            if item.returns is not None:
-                targets.append(item.returns)
-            found.update((t, None) for t in targets if t in self.lifted)
-        return list(found)
+        """The head, and where calls come back to.
+
+        Not the heads of inner loops: a loop that is entered in its middle is none for LLVM.
+        """
+        found = [self.request.head]
+        for (frame, _), item in self.lifted.items():
+            if frame == 0 and item.frame is None and (0, item.returns) in self.lifted:
+                found.append(item.returns or 0)
+        return list(dict.fromkeys(found))
 
     def _build(self, decoded: Decoded, pc: int) -> Emitter:
         s = self.target.emitter(self.target.mode)
@@ -149,22 +215,23 @@ class RegionLowering(StencilLowering):
     """Lowers a region's instructions into one LLVM function."""
 
     def __init__(
-        self, target: Target, request: Request, lifted: dict[int, _Lifted], entries: list[int]
+        self, target: Target, request: Request, lifter: Lifter, entries: list[int]
     ) -> None:
         super().__init__(target, Key("region", ""), (), cold=False)
         self.request = request
-        self.lifted = lifted
+        self.lifted = lifter.lifted
+        self.frames = lifter.frames
         self.entries = entries
-        self.narrow = narrow_registers(item.code for item in lifted.values())
+        self.narrow = narrow_registers(item.code for item in self.lifted.values())
         self.exits: dict[int, int] = {}
-        self.pending: set[int] = set()
+        self.pending: set[Place] = set()
         self.registers: set[Register] = set()
         self.dirty: set[Register] = set()
+        self.frame = 0
         self.current = 0
         self.following = 0
-        for number, pin in enumerate(target.pinned):
-            self.registers.add((target.pinned_class, pin))
-            del number
+        self.item: _Lifted | None = None
+        self.registers.update((target.pinned_class, pin) for pin in target.pinned)
 
     # Registers are variables
 
@@ -201,17 +268,23 @@ class RegionLowering(StencilLowering):
     # Control
 
     def _go(self, pc: int) -> str:
-        """The label of an instruction of the region, or of the exit to elsewhere."""
-        if pc in self.lifted:
-            if pc <= self.current:
-                self.pending.add(pc)
-                return f"back.{pc:x}"
-            return f"pc.{pc:x}"
-        self.exits.setdefault(pc, len(self.exits))
-        return f"out.{pc:x}"
+        """The label of an instruction of the same frame, or of the exit to elsewhere."""
+        place = self.frame, pc
+        if place not in self.lifted:
+            self.exits.setdefault(pc, len(self.exits))
+            return f"out.{pc:x}"
+        if pc <= self.current:
+            self.pending.add(place)
+            return f"back.{_name(place)}"
+        return f"pc.{_name(place)}"
 
     def op_jump(self, op: Op) -> None:
-        self.put(f"br label %{self._go(op.args[0].const or 0)}")
+        target = op.args[0].const or 0
+        frame = self.item.frame if self.item is not None else None
+        if frame is not None and (frame, target) in self.lifted:
+            self.put(f"br label %pc.{_name((frame, target))}")
+        else:
+            self.put(f"br label %{self._go(target)}")
 
     def op_branch(self, op: Op) -> None:
         taken, other = self._go(op.args[1].const or 0), self._go(self.following)
@@ -219,6 +292,14 @@ class RegionLowering(StencilLowering):
 
     def op_jumpr(self, op: Op) -> None:
         target = self.ref(op.args[0])
+        back = self.frames[self.frame].back
+        returning = self.frame and self.item is not None and self.item.returns is None
+        if returning and back in self.lifted:
+            elsewhere = self.label()
+            same = self.temp(f"icmp eq i64 {target}, {self._signed(back[1])}")
+            labels = f"label %pc.{_name(back)}, label %{elsewhere}"
+            self.put(f"br i1 {same}, {labels}, !prof !7")
+            self.put(f"{elsewhere}:")
         self._reload()
         self.set_word("pc", target)
         out, probe = self.label(), self.label()
@@ -330,10 +411,11 @@ class RegionLowering(StencilLowering):
 
     def text(self) -> str:
         """LLVM text of the region's function."""
-        for pc in self.lifted:
-            item = self.lifted[pc]
+        for place, item in self.lifted.items():
+            self.item = item
+            self.frame, pc = place
             self.current, self.following = pc, pc + item.length & MASK64
-            self.put(f"pc.{pc:x}:")
+            self.put(f"pc.{_name(place)}:")
             used = any(op.name in ("set", "setfield") for op in item.code.ops)
             self.loads = "load" if used else "load volatile"
             self.block(item.code)
@@ -361,13 +443,13 @@ class RegionLowering(StencilLowering):
         return "\n".join(text)
 
     def _tails(self) -> None:
-        for pc in sorted(self.pending):
-            out = self.label()
-            self.put(f"back.{pc:x}:")
-            self.put(f"br i1 {self._requested()}, label %{out}, label %pc.{pc:x}, !prof !8")
+        for place in sorted(self.pending):
+            out, name = self.label(), _name(place)
+            self.put(f"back.{name}:")
+            self.put(f"br i1 {self._requested()}, label %{out}, label %pc.{name}, !prof !8")
             self.put(f"{out}:")
             self._reload()
-            self.set_word("pc", self._signed(pc))
+            self.set_word("pc", self._signed(place[1]))
             self.tail_word("look", self.pins)
         for pc, number in self.exits.items():
             self.put(f"out.{pc:x}:")
@@ -407,7 +489,7 @@ class RegionLowering(StencilLowering):
         lines.append("%entry = load i64, ptr %entry.at")
         if checks:
             lines += self._check(checks)
-        lines += self._switch("pc", self.entries)
+        lines += self._switch("pc.0", self.entries)
         return lines
 
     @staticmethod
@@ -457,6 +539,10 @@ class RegionLowering(StencilLowering):
         return lines
 
 
+def _name(place: Place) -> str:
+    return f"{place[0]}.{place[1]:x}"
+
+
 ATTRIBUTES = '"no-jump-tables"="true" null_pointer_is_valid'
 """Guest address 0 is an address like others."""
 
@@ -470,10 +556,10 @@ _ALIAS = """
 
 
 def region_text(
-    target: Target, request: Request, lifted: dict[int, _Lifted], entries: list[int]
+    target: Target, request: Request, lifter: Lifter, entries: list[int]
 ) -> tuple[str, list[int]]:
     """(LLVM text of the module, guest targets of its exits)."""
-    low = RegionLowering(target, request, lifted, entries)
+    low = RegionLowering(target, request, lifter, entries)
     body = low.text()
     params = parameters(len(target.pinned))
     exits = list(low.exits)
@@ -498,7 +584,7 @@ def compile_region(
     if not lifted:
         return None
     entries = lifter.entries()
-    text, exits = region_text(target, request, lifted, entries)
+    text, exits = region_text(target, request, lifter, entries)
     blob = read_object(compile_text(text, "region"))
-    covered = [(item.pc, item.length) for item in lifted.values()]
+    covered = sorted({(item.pc, item.length) for item in lifted.values()})
     return Region(request.head, blob, exits, entries, covered, len(lifted))

@@ -6,16 +6,6 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
-REGION_PASSES = (
-    "sroa",
-    "simplify_cfg",
-    "instruction_combine",
-    "new_gvn",
-    "dead_store_elimination",
-    "instruction_combine",
-    "simplify_cfg",
-)
-
 _machines: dict[int, Any] = {}
 
 
@@ -39,29 +29,20 @@ def machine(level: int = 2) -> Any:
 def compile_text(text: str, passes: str = "", level: int = 2) -> bytes:
     """An object file from LLVM text.
 
-    ``passes``: "" for none, "default" for a whole -O2 pipeline, "region" for the passes
-    that regions gain from.
+    ``passes``: "" for none, "default" for a whole -O2 pipeline, "region" for the same
+    without unrolling and vectors.
     """
     target = machine(level)
     module = llvm.parse_assembly(text)
-    if passes == "region":
-        _optimise_region(module, target)
-    elif passes:
+    if passes:
         options = llvm.create_pipeline_tuning_options(speed_level=2)
+        if passes == "region":
+            # They make large regions larger, and more often slower than faster.
+            options.loop_unrolling = options.loop_vectorization = False
+            options.slp_vectorization = False
         builder = llvm.create_pass_builder(target, options)
         builder.getModulePassManager().run(module, builder)
     return target.emit_object(module)
-
-
-def _optimise_region(module: Any, target: Any) -> None:
-    options = llvm.create_pipeline_tuning_options(speed_level=2)
-    builder = llvm.create_pass_builder(target, options)
-    passes = llvm.create_new_function_pass_manager()
-    for name in REGION_PASSES:
-        getattr(passes, f"add_{name}_pass")()
-    for function in module.functions:
-        if not function.is_declaration:
-            passes.run(function, builder)
 
 
 def assembly(text: str) -> str:
