@@ -33,7 +33,8 @@ class Request:
     head: int
     """Guest pc of the entry."""
     holes: Mapping[str, int]
-    """The context's holes (the access mode and its TLB's offset)."""
+    """The context's holes: the access mode and its TLB's offset; in user mode ``exact``, 1
+    where a handler of the guest's will see the registers at a fault."""
     limit: int = 300
     """Instructions."""
     single: bool = False
@@ -238,6 +239,7 @@ class RegionLowering(StencilLowering):
 
     def op_set(self, op: Op) -> None:
         kind, index = op.attrs
+        self._note(str(kind), int(index), self.ref(op.args[0]))
         self.registers.add((str(kind), int(index)))
         self.dirty.add((str(kind), int(index)))
         name, value = self._variable(kind, index), self.ref(op.args[0])
@@ -245,6 +247,27 @@ class RegionLowering(StencilLowering):
             self.put(f"store i32 {self.temp(f'trunc i64 {value} to i32')}, ptr {name}")
         else:
             self.put(f"store i64 {value}, ptr {name}")
+
+    # What a handler of faults sees: the registers in the state and pc, at each access
+
+    @property
+    def _exact(self) -> int:
+        return self.request.holes.get("exact", 0)
+
+    def _note(self, kind: str, index: int, value: str) -> None:
+        """A register's value for the fault handler; pinned ones lie in ``scratch``, as the
+        exit from a fault writes host registers over those of the state."""
+        if self._exact:
+            place = (kind, index)
+            if self._is_pinned(place):
+                place = ("scratch", self.target.pinned.index(index))
+            self.put(f"store i64 {value}, ptr {self.word(*place)}")
+
+    def _note_place(self) -> None:
+        """The next access may fault: what was noted stays before it."""
+        if self._exact:
+            self.set_word("pc", self._signed(self.current))
+            self.put('fence syncscope("singlethread") seq_cst')
 
     def _is_pinned(self, register: tuple[str, int]) -> bool:
         kind, index = register
@@ -311,6 +334,7 @@ class RegionLowering(StencilLowering):
 
     def pointer(self, address: str, size: int, write: bool, atomic: bool) -> str:
         if self.target.mode == "user":
+            self._note_place()
             return self.temp(f"getelementptr i8, ptr null, i64 {address}")
         hit, entry = self.tlb_probe(address, size, write, atomic, str(self.request.holes["tlb"]))
         fast, slow, done = self.label(), self.label(), self.label()
@@ -371,7 +395,7 @@ class RegionLowering(StencilLowering):
 
     def op_store(self, op: Op) -> None:
         address, value = map(self.ref, op.args)
-        stored = f"store {op.type} {value}, ptr"
+        stored = f"store {'volatile ' if self._exact else ''}{op.type} {value}, ptr"
         tags = "align 1, !alias.scope !11, !noalias !12"
         if self.target.mode == "user":
             p = self.pointer(address, 1, write=True, atomic=False)
@@ -402,7 +426,7 @@ class RegionLowering(StencilLowering):
             self.current, self.following = pc, pc + item.length & MASK64
             self.put(f"pc.{_name(place)}:")
             used = any(op.name in ("set", "setfield") for op in item.code.ops)
-            self.loads = "load" if used else "load volatile"
+            self.loads = "load" if used and not self._exact else "load volatile"
             self.block(item.code)
             if not item.code.ops or item.code.ops[-1].name not in ("jump", "branch", "jumpr"):
                 self.put(f"br label %{self._go(self.following)}")
@@ -456,6 +480,7 @@ class RegionLowering(StencilLowering):
             lines.append(f"{name} = alloca {'i32' if narrow else 'i64'}")
             if self._is_pinned((kind, index)):
                 value = f"%p{self.target.pinned.index(index)}"
+                lines += self._noted_at_entry(name, value, index)
             else:
                 offset = self.target.layout.of(kind, index)
                 lines.append(f"{name}.at = getelementptr i8, ptr %s, i64 {offset}")
@@ -476,6 +501,15 @@ class RegionLowering(StencilLowering):
             lines += self._check(checks)
         lines += self._switch("pc.0", self.entries)
         return lines
+
+    def _noted_at_entry(self, name: str, value: str, index: int) -> list[str]:
+        if not self._exact:
+            return []
+        offset = self.target.layout.of("scratch", self.target.pinned.index(index))
+        return [
+            f"{name}.note = getelementptr i8, ptr %s, i64 {offset}",
+            f"store i64 {value}, ptr {name}.note",
+        ]
 
     @staticmethod
     def _check(checks: list[str]) -> list[str]:

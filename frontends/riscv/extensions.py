@@ -30,6 +30,7 @@ __all__ = [
     "CpuModel",
     "Extension",
     "decoder_for",
+    "isa",
     "isa_string",
     "parse_cpu",
 ]

@@ -14,7 +14,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from jitemu.messages import fail
+from jitemu.messages import UserError, fail
 
 KEYRINGS = (
     Path("/usr/share/keyrings/debian-archive-keyring.gpg"),
@@ -24,8 +24,15 @@ NETWORK_TIMEOUT = 15  # seconds without an answer
 UPDATE_LIMIT = 120  # seconds for the package lists
 DOWNLOAD_LIMIT = 3600  # seconds for the packages
 
+_OUT_OF_STEP = re.compile(r"unexpected size|Mirror sync|Hash Sum mismatch|404 +Not Found")
+"""What apt says of a mirror whose files are not those that its signed lists name."""
+
 Progress = Callable[[float], None]
 """Called with per cent of the present step."""
+
+
+class OutOfStep(UserError):
+    """The mirror is being updated: its files are not those its signed lists name."""
 
 
 def check_tools() -> None:
@@ -134,7 +141,10 @@ class Apt:
         code, out = _run(list(words), environment, self._folder / "cache/archives", limit, progress)
         if code:
             why = "it took too long" if code < 0 else _first_error(out)
-            fail(f"apt-get {words[0]} ({self._name}) failed: {why}")
+            text = f"apt-get {words[0]} ({self._name}) failed: {why}"
+            if code > 0 and _OUT_OF_STEP.search(why):
+                raise OutOfStep(text)
+            fail(text)
         return out
 
 

@@ -14,17 +14,19 @@ from pathlib import Path
 from typing import Protocol
 
 from jitemu.get import deb
-from jitemu.get.apt import Apt, Progress
+from jitemu.get.apt import Apt, OutOfStep, Progress
 from jitemu.get.cpio import Cpio
 from jitemu.get.kernel_modules import loading_order
-from jitemu.messages import fail
+from jitemu.messages import fail, warn
 
 FORMAT = 2
 """Raised when what is written changes, so that folders made before are made again."""
-SUITE = "trixie"
+SUITES = ("trixie", "testing", "sid")
+"""The first is what guests are made of; the others serve while a mirror updates it."""
 ARCHITECTURE = "riscv64"
 MANIFEST = "manifest.json"
 
+IMAGE_PATH = re.compile(r"^boot/vmlinu[xz]-|^usr/lib/modules/[^/]+/vmlinu[xz]$")
 VIRTIO_MODULES = ("virtio_mmio", "virtio_blk", "virtio_net", "virtio_rng")
 # ext4 asks for crc32c by its generic name, which its depends= line does not tell
 EXT4_MODULES = ("crc32c_generic", "ext4")
@@ -55,17 +57,15 @@ class Steps(Protocol):
 def riscv64_linux(apt: Apt, folder: Path, steps: Steps) -> None:
     """Debian's kernel (Image), its virtio and ext4 modules, busybox and an initramfs."""
     apt.update(steps.step("package lists"))
-    meta = apt.fetch(["linux-image-riscv64"], steps.step("kernel's name"), closure=False)[0]
-    match = re.match(r"linux-image-\S+", deb.field(meta, "Depends"))
-    if match is None:
-        fail("linux-image-riscv64 does not name a kernel package")
-    kernel = apt.fetch([match.group()], steps.step("kernel"), closure=False)[0]
+    kernel = kernel_packages(apt, steps)
     box = apt.fetch(["busybox-static"], steps.step("busybox"), closure=False)[0]
 
     progress = steps.step("initramfs")
-    files = deb.read_files(
-        kernel, lambda path: path.startswith("boot/") or re.search(r"\.ko(\.xz|\.gz)?$", path)
-    )
+    files: dict[str, bytes] = {}
+    for package in kernel:
+        files |= deb.read_files(
+            package, lambda path: IMAGE_PATH.search(path) or re.search(r"\.ko(\.xz|\.gz)?$", path)
+        )
     progress(30)
     busybox = next(iter(deb.read_files(box, lambda path: path.endswith("bin/busybox")).values()))
     modules = Modules(files)
@@ -85,10 +85,23 @@ def riscv64_linux(apt: Apt, folder: Path, steps: Steps) -> None:
     progress(100)
 
 
+def kernel_packages(apt: Apt, steps: Steps) -> list[Path]:
+    """What linux-image-riscv64 stands for: one package, or from testing on several."""
+    meta = apt.fetch(["linux-image-riscv64"], steps.step("kernel's name"), closure=False)[0]
+    names = re.findall(r"\blinux-image-\d\S+", deb.field(meta, "Depends"))
+    if not names:
+        fail("linux-image-riscv64 does not name a kernel package")
+    image = apt.fetch(names[:1], steps.step("kernel"), closure=False)
+    parts = re.findall(r"\blinux-(?:binary|modules)-\d\S+", deb.field(image[0], "Depends"))
+    if parts:
+        image += apt.fetch(parts, steps.step("kernel's parts"), closure=False)
+    return image
+
+
 def kernel_image(files: Mapping[str, bytes]) -> bytes:
     """The raw Image among a kernel package's files."""
     for path, data in files.items():
-        if re.match(r"boot/vmlinu[xz]-", path):
+        if IMAGE_PATH.search(path):
             image = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
             if image[0x30:0x38] == b"RISCV\0\0\0":
                 return image
@@ -189,13 +202,10 @@ def is_complete(folder: Path) -> bool:
 def make(name: str, target: Path, find_mirror: Callable[[], str], steps: Steps) -> None:
     """Make the guest ``name`` in the folder ``target``; it appears there whole or not at all."""
     fresh = target.with_name(f".{target.name}.{os.getpid()}")
-    state = fresh.with_name(fresh.name + ".apt")
     try:
-        fresh.mkdir(parents=True)
-        apt = Apt(state, find_mirror(), SUITE, ARCHITECTURE)
-        GUESTS[name][0](apt, fresh, steps)
+        suite = _build(name, fresh, find_mirror(), steps)
         files = {path.name: path.stat().st_size for path in fresh.iterdir() if path.is_file()}
-        manifest = {"format": FORMAT, "files": files}
+        manifest = {"format": FORMAT, "suite": suite, "files": files}
         (fresh / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
         shutil.rmtree(target, ignore_errors=True)
         fresh.rename(target)
@@ -205,4 +215,24 @@ def make(name: str, target: Path, find_mirror: Callable[[], str], steps: Steps) 
         fail(f"cannot make {name}: a package does not hold what was expected of it")
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-        shutil.rmtree(state, ignore_errors=True)
+
+
+def _build(name: str, fresh: Path, mirror: str, steps: Steps) -> str:
+    """Fill the folder ``fresh`` from the first suite whose files agree; the suite's name."""
+    first: OutOfStep | None = None
+    for suite in SUITES:
+        state = fresh.with_name(fresh.name + ".apt")
+        try:
+            fresh.mkdir(parents=True)
+            GUESTS[name][0](Apt(state, mirror, suite, ARCHITECTURE), fresh, steps)
+        except OutOfStep as error:
+            first = first or error
+            shutil.rmtree(fresh)
+        else:
+            if first is not None:
+                warn(f"{name} is made of Debian {suite}, as the mirror is being updated: {first}")
+            return suite
+        finally:
+            shutil.rmtree(state, ignore_errors=True)
+    assert first is not None
+    raise first

@@ -104,6 +104,7 @@ class RuntimeState:
     clock_buffer: Words[2]
     instret: int
     scratch: Words[8]
+    """The pinned registers at the accesses of a region that must be exact."""
     jump_cache: Words[2 * JUMP_CACHE_ENTRIES]
     """(pc xor ctx_tag, host address) pairs, grouped by page."""
     tlb: Words[4 * TLB_ENTRIES * TLB_MODES]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from jitemu.runtime import faults
 from jitemu.runtime.arena import libc
-from jitemu.runtime.codetable import FLAG_SHARED, Control
+from jitemu.runtime.codetable import FLAG_SHARED, BlockRecord, Control
 from jitemu.runtime.engine import CodeSpace, Processor
 from jitemu.runtime.guest import Guest
 from jitemu.runtime.lookup import EXIT_FAULT, EXIT_WRITTEN
@@ -56,6 +56,8 @@ class UserSpace(CodeSpace):
         """Pages made read-only because they hold translated code the guest could change."""
         self.on_page: Callable[[int], None] = lambda number: None
         """Called when a page has become known."""
+        self.exact = False
+        """Regions have the guest's registers in the state at each access to memory."""
         self._pipe = (-1, -1)
         os.register_at_fork(
             before=self._before_fork,
@@ -235,6 +237,12 @@ class UserProcessor(Processor):
                 for other in others:
                     other.resume()
 
+    def see_faults(self) -> None:
+        """A handler of the guest's sees faults: regions are made again, exact ones."""
+        if not self.user_space.exact:
+            self.user_space.exact = True
+            self.make_room()
+
     def run(self) -> int:
         """Run until the operating system is needed; the exit reason.
 
@@ -277,6 +285,12 @@ class UserProcessor(Processor):
             if not found:
                 return
             record = self.last_fault = self.user_space.tables.record(found)
+        if self.user_space.exact and record.word(BlockRecord.IS_REGION):
+            words, x = self.state.words, self.state.at["x"]
+            noted = self.state.at["scratch"]
+            for number, index in enumerate(self.space.guest.target.pinned):
+                words[x + index] = words[noted + number]
+            return
         self.pc = record.pc + self._instruction_at(record, host_pc - record.code)
 
     def _instruction_at(self, record: Record, offset: int) -> int:

@@ -12,7 +12,7 @@ from jitemu.runtime.setup import translation_for
 from jitemu.runtime.system_processor import SystemProcessor, SystemSpace
 from jitemu.runtime.tiers import THRESHOLD, Pieces, Tiers
 from jitemu.system.clock import TICK_NS
-from jitemu.system.hart import HartExit
+from jitemu.system.hart import SSIP, HartExit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,8 +59,13 @@ class EngineHart(SystemProcessor):
         return _EXITS.get(reason, HartExit.INTERRUPTED)
 
     def set_interrupt(self, number: int, level: bool) -> None:
-        """Drive a mip bit's wire."""
-        self.set_line(number, level)
+        """Drive a mip bit's wire; SSIP is software's bit (its callers are on the hart's thread)."""
+        if number != SSIP:
+            self.set_line(number, level)
+            return
+        self.state["mip"] = self.state["mip"] & ~(1 << SSIP) | level << SSIP
+        if level:
+            self.request(REQUEST_INTERRUPT)
 
     def interrupt_pending(self) -> bool:
         """WFI may end."""

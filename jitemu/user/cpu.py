@@ -78,6 +78,10 @@ class GuestCpu(Protocol):
         """Code in [start, start + size) changed, for every thread's processor."""
         ...
 
+    def see_faults(self) -> None:
+        """The guest handles faults: from now on every register is exact at FAULT."""
+        ...
+
     def after_fork(self) -> None:
         """Called in the child of a fork, where only the calling thread exists."""
         ...

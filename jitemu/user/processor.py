@@ -49,7 +49,7 @@ class EngineCpu(UserProcessor):
         self._x = self.state.at["x"]
         self._f = self.state.at["f"]
         if tiers is not None:
-            tiers.attach(self, dict)
+            tiers.attach(self, lambda: {"exact": int(space.exact)})
             self.requested = tiers.install
 
     def gpr(self, i: int, /) -> int:

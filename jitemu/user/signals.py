@@ -172,6 +172,9 @@ class Signals:
     def set_action(self, number: int, action: Action) -> None:
         """The guest calls sigaction."""
         self.actions[number] = action
+        thread = self.process.current()
+        if bit(number) & _HARDWARE and action.handler > SIG_IGN and thread is not None:
+            thread.cpu.see_faults()
         if bit(number) & _NEVER_MASKED:
             return
         flags = action.flags & (SA_NOCLDSTOP | SA_NOCLDWAIT)

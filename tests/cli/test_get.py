@@ -115,12 +115,84 @@ def test_a_whole_guest(archive: Path, tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 @needs_dpkg
+def test_a_kernel_in_several_packages(archive: Path, tmp_path: Path) -> None:
+    shutil.rmtree(archive / "linux-image-riscv64.tree")
+    make_deb(archive, "linux-image-riscv64", {}, "linux-base-riscv64, linux-image-10-riscv64 (= 1)")
+    parts = "initramfs-tools, linux-binary-10-riscv64 (= 1), linux-modules-10-riscv64 (= 1)"
+    make_deb(archive, "linux-image-10-riscv64", {}, parts)
+    modules = "usr/lib/modules/10"
+    make_deb(archive, "linux-binary-10-riscv64", {f"{modules}/vmlinuz": KERNEL_IMAGE + b"10"})
+    files: dict[str, bytes | str] = {f"{modules}/kernel/ext4.ko": make_module("")}
+    make_deb(archive, "linux-modules-10-riscv64", files)
+    target = tmp_path / "linux"
+    command.main(["riscv64-linux", "-to", str(target)])
+    assert (target / "Image").read_bytes() == KERNEL_IMAGE + b"10"
+    entries = read_cpio(gzip.decompress((target / "initramfs.cpio.gz").read_bytes()))
+    assert "lib/modules/ext4.ko" in entries
+
+
+@needs_dpkg
 def test_a_failed_guest_leaves_nothing(archive: Path, tmp_path: Path) -> None:
     (archive / "busybox-static.deb").write_bytes(b"!<arch>\n")
     target = tmp_path / "linux"
     with pytest.raises(UserError, match=r"dpkg-deb|whole Debian package"):
         command.main(["riscv64-linux", "-to", str(target)])
     assert not [path for path in tmp_path.iterdir() if "linux" in path.name]
+
+
+@needs_dpkg
+def test_another_suite_while_the_mirror_is_updated(
+    archive: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    broken = ["trixie"]
+
+    def make(_state: Path, _mirror: str, suite: str, _architecture: str) -> FakeApt:
+        if suite in broken:
+            raise apt.OutOfStep(f"{suite}: unexpected size")
+        return FakeApt(archive)
+
+    monkeypatch.setattr(guests, "Apt", make)
+    target = tmp_path / "linux"
+    command.main(["riscv64-linux", "-to", str(target)])
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert len(warnings) == 1
+    assert "made of Debian testing" in warnings[0] and "trixie: unexpected size" in warnings[0]
+    assert guests.is_complete(target)
+    assert '"suite": "testing"' in (target / guests.MANIFEST).read_text()
+
+    broken[:] = guests.SUITES
+    with pytest.raises(UserError, match="trixie: unexpected size"):
+        command.main(["riscv64-linux", "-refresh", "-to", str(target)])
+    assert (target / "Image").read_bytes() == KERNEL_IMAGE  # the one before is still there
+    assert [path.name for path in tmp_path.iterdir() if "linux" in path.name] == ["linux"]
+
+
+@pytest.mark.skipif(shutil.which("apt-config") is None, reason="needs apt")
+@pytest.mark.parametrize(
+    ("says", "out_of_step"),
+    [
+        ("Failed to fetch u  File has unexpected size (1 != 2). Mirror sync in progress?", True),
+        ("Failed to fetch u  Hash Sum mismatch", True),
+        ("Failed to fetch u  404  Not Found [IP: 192.0.2.1 80]", True),
+        ("Failed to fetch u  Could not connect to m:80 (192.0.2.1).", False),
+        ("The repository 'u x InRelease' is not signed.", False),
+    ],
+)
+def test_what_tells_that_the_mirror_is_updated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: str, out_of_step: bool
+) -> None:
+    (tmp_path / "apt-get").write_text(f'#!/bin/sh\necho "E: {says}"\nexit 100\n')
+    (tmp_path / "apt-get").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(apt, "KEYRINGS", (tmp_path / "apt-get",))
+    fetcher = apt.Apt(tmp_path / "state", "http://m/debian", "trixie", "riscv64")
+    with pytest.raises(UserError) as caught:
+        fetcher.update(lambda _percent: None)
+    assert isinstance(caught.value, apt.OutOfStep) is out_of_step
+    assert says in str(caught.value)
 
 
 @needs_dpkg

@@ -290,7 +290,7 @@ class UserMode(Engine):
         assert reason == EXIT_BREAKPOINT and self.processor.pc == DONE, where
 
     def holes(self) -> dict[str, int]:
-        return {}
+        return {"exact": int(self.thread.user_space.exact)}
 
 
 @cache

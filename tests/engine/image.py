@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
-from jitemu.frontends.riscv.state import isa
+from jitemu.frontends.riscv.extensions import isa
 
 BASE = 0x8000_0000
 HARNESS = BASE

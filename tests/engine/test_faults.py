@@ -134,7 +134,9 @@ def run_to_fault(user: UserMode, case: Case, pc: int) -> None:
     assert user.processor.run() == EXIT_FAULT, case.name
 
 
-def test_state_at_faults(user: UserMode) -> None:
+@pytest.mark.parametrize("regions", [False, True], ids=["stencils", "regions"])
+def test_state_at_faults(user: UserMode, regions: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(user.space, "exact", regions)
     rng = random.Random("faults")
     cases = [Case(rng, key) for key in keys()]
     assert len(cases) > 300 and {"lr.d", "sc.w", "fld", "amoadd.w"} <= {
@@ -143,9 +145,15 @@ def test_state_at_faults(user: UserMode) -> None:
     user.space.flush()
     pc = BLOCKS
     bad: list[str] = []
+    made = 0
     for case in cases:
         user.memory[pc - BASE : pc - BASE + len(case.code)] = case.code
         run_to_fault(user, case, pc)
+        if regions:
+            head = user.processor.find(pc)
+            assert head is not None
+            made += user.force_region(head)
+            run_to_fault(user, case, pc)
         machine = case.expected(pc)
         words, at = user.processor.state.words, user.processor.state.at
         thread = user.thread
@@ -177,6 +185,7 @@ def test_state_at_faults(user: UserMode) -> None:
             user.space.flush()
             pc = BLOCKS
     assert not bad, (len(bad), bad[:20])
+    assert made > len(cases) * 3 // 4 or not regions
 
 
 @pytest.mark.parametrize("page", [READ_ONLY, NOTHING])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,6 +65,18 @@ asm(".globl _start\\n_start:\\nmv a0, sp\\ncall start");
     program = build("bare", *flags, "-nostdlib", "-fPIE", source=source)
     done = run_with("unicorn", program, "last")
     assert (done.stdout, done.returncode) == ("last", 5)
+
+
+@pytest.mark.skipif(shutil.which("qemu-riscv64") is None, reason="needs qemu-user")
+@pytest.mark.parametrize("threshold", ["0", "2"])
+def test_faults_in_a_hot_loop(build: Build, threshold: str) -> None:
+    """What a handler sees and changes, in blocks and in regions."""
+    program = build("faults")
+    qemu = subprocess.run(["qemu-riscv64", program], capture_output=True, text=True, timeout=60)
+    done = run_with("engine", "-hot-threshold", threshold, program)
+    assert (done.stdout, done.returncode) == (qemu.stdout, qemu.returncode)
+    assert "158 faults" in done.stdout and done.returncode == -signal.SIGSEGV
+    assert "uncaught target signal 11 (Segmentation fault)" in done.stderr
 
 
 DIES = "#include <signal.h>\n#include <stdlib.h>\nint main(int c, char **v) { %s; return 0; }"

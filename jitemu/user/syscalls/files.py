@@ -105,9 +105,6 @@ fsmount 432 432 fd hex hex
 fspick 433 433 dirfd path hex
 faccessat2 439 439 dirfd rpath access atflags
 mount_setattr 442 442 dirfd path hex ptr size
-landlock_create_ruleset 444 444 ptr size hex
-landlock_add_rule 445 445 fd int ptr hex
-landlock_restrict_self 446 446 fd hex
 """)
 
 _SYS_OPENAT, _SYS_READLINKAT, _SYS_NEWFSTATAT, _SYS_FSTAT = 257, 267, 262, 5

@@ -71,5 +71,9 @@ for _row in (
     "userfaultfd 282 323 hex",
     "bpf 280 321 int ptr size",
     "perf_event_open 241 298 ptr int int fd hex",
+    # a sandbox would shut jitemu's own files off
+    "landlock_create_ruleset 444 444 ptr size hex",
+    "landlock_add_rule 445 445 fd int ptr hex",
+    "landlock_restrict_self 446 446 fd hex",
 ):
     handles(_row)(_absent)
