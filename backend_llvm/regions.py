@@ -71,6 +71,8 @@ class _Lifted:
     code: Block
     successors: list[int]
     """Guest addresses that control may go to directly, in the same frame."""
+    following: int
+    """Guest address of the next instruction."""
     call: int | None = None
     """The function that it calls, if that is known."""
     returns: int | None = None
@@ -102,7 +104,7 @@ class Lifter:
             if found is None:
                 continue
             found = self.lifted[place] = replace(found)
-            straight = [(frame, s) for s in found.successors if s == pc + found.length & MASK64]
+            straight = [(frame, s) for s in found.successors if s == found.following]
             others = [(frame, s) for s in found.successors if (frame, s) not in straight]
             if self.request.single:
                 work = straight if not others and found.returns is None else []
@@ -152,9 +154,9 @@ class Lifter:
         return self._known[pc]
 
     def _lift(self, pc: int) -> _Lifted | None:
-        code = self.read(pc)
-        decoded = self.decoder.decode(int.from_bytes(code, "little")) if len(code) >= 2 else None
-        if decoded is None or decoded.length > len(code):
+        code = self.read(self.decoder.address_of(pc))
+        decoded = self.decoder.decode_at(pc, code)
+        if decoded is None:
             return None
         if decoded.insn.when in self.request.forbidden:
             return None
@@ -162,7 +164,7 @@ class Lifter:
         ops = s.block.ops
         if any(op.name in _NOT_LIFTED for op in ops):
             return None
-        following = pc + decoded.length & MASK64
+        following = self.decoder.following(pc, decoded)
         last = ops[-1] if s.ended else None
         if last is None:
             successors = [following]
@@ -176,7 +178,9 @@ class Lifter:
         if last is not None and last.name != "branch" and any(op.name == "set" for op in ops):
             call = successors[0] if successors else None
             successors, returns = [], following
-        return _Lifted(pc, decoded.length, s.block, successors, call, returns)
+        if any(op.name == "skip" for op in ops) and following not in successors:
+            successors, call, returns = [following, *successors], None, None
+        return _Lifted(pc, decoded.length, s.block, successors, following, call, returns)
 
     def entries(self) -> list[int]:
         """The head, and where calls come back to.
@@ -193,7 +197,7 @@ class Lifter:
         s = self.target.emitter(self.target.mode)
         s.address = pc
         s.length = decoded.length
-        decoded.insn.build(s, decoded.fields)
+        decoded.build(s)
         return s
 
 
@@ -297,6 +301,12 @@ class RegionLowering(StencilLowering):
     def op_branch(self, op: Op) -> None:
         taken, other = self._go(op.args[1].const or 0), self._go(self.following)
         self.put(f"br i1 {self.ref(op.args[0])}, label %{taken}, label %{other}")
+
+    def op_skip(self, op: Op) -> None:
+        go = self.label()
+        out = self._go(self.following)
+        self.put(f"br i1 {self.ref(op.args[0])}, label %{out}, label %{go}")
+        self.put(f"{go}:")
 
     def op_jumpr(self, op: Op) -> None:
         target = self.ref(op.args[0])
@@ -423,7 +433,7 @@ class RegionLowering(StencilLowering):
         for place, item in self.lifted.items():
             self.item = item
             self.frame, pc = place
-            self.current, self.following = pc, pc + item.length & MASK64
+            self.current, self.following = pc, item.following
             self.put(f"pc.{_name(place)}:")
             used = any(op.name in ("set", "setfield") for op in item.code.ops)
             self.loads = "load" if used and not self._exact else "load volatile"
@@ -605,7 +615,7 @@ def compile_region(
     entries = lifter.entries()
     text, exits = region_text(target, request, lifter, entries)
     blob = read_object(compile_text(text, "region"))
-    covered = merge_spans((item.pc, item.length) for item in lifted.values())
+    covered = merge_spans((decoder.address_of(item.pc), item.length) for item in lifted.values())
     return Region(request.head, blob, exits, entries, covered, len(lifted))
 
 

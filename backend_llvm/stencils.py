@@ -40,6 +40,8 @@ class StencilLowering(MemoryLowering):
         self.entry = [f"%p{i}" for i in range(len(target.pinned))]
         self.pins = list(self.entry)
         self.stores: list[tuple[str, str]] = []
+        self.fixed: list[tuple[str, str]] = []
+        """(pointer, value) of registers that the body itself names."""
         self.wants_cold = False
         if self.places.get("rd") == "z":
             self.loads = "load volatile"
@@ -97,10 +99,15 @@ class StencilLowering(MemoryLowering):
         return self.temp(f"load i64, ptr {self.word(kind, index)}")
 
     def op_set(self, op: Op) -> None:
-        index = op.attrs[1]
-        assert isinstance(index, str), "a body writes registers that its fields name"
-        place = self.places[index]
+        kind, index = op.attrs
         value = self.ref(op.args[0])
+        if isinstance(index, int):
+            if kind == self.target.pinned_class and index in self.target.pinned:
+                self.pins[self.target.pinned.index(index)] = value
+            else:
+                self.fixed.append((self.word(str(kind), index), value))
+            return
+        place = self.places[index]
         if place == "m":
             self.stores.append((index, value))
         elif place != "z":
@@ -110,7 +117,16 @@ class StencilLowering(MemoryLowering):
         """Registers in the state are written last, so that a fault finds the old ones."""
         for field, value in self.stores:
             self.put(f"store i64 {value}, ptr {self._slot(field)}")
-        self.stores = []
+        for pointer, value in self.fixed:
+            self.put(f"store i64 {value}, ptr {pointer}")
+        self.stores, self.fixed = [], []
+
+    def op_skip(self, op: Op) -> None:
+        out, go = self.label(), self.label()
+        self.put(f"br i1 {self.ref(op.args[0])}, label %{out}, label %{go}")
+        self.put(f"{out}:")
+        self._tail("after", self.pins)
+        self.put(f"{go}:")
 
     # Memory
 
@@ -448,6 +464,6 @@ def module_text(
         for h in holes
     ]
     params = parameters(len(target.pinned))
-    for name in ("next", "taken", "cold"):
+    for name in ("next", "taken", "cold", "after"):
         lines.append(f"declare dso_local {CC} void @{name}({params})")
     return "\n".join(lines) + "\n" + declarations(body) + "\n" + body + METADATA

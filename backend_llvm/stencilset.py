@@ -114,7 +114,7 @@ def general_keys(target: Target, isa: Isa) -> list[Key]:
     keys: list[Key] = []
     pins = [str(i) for i in range(len(target.pinned))]
     for insn in isa.instructions.values():
-        if insn.body is None:
+        if insn.body is None or insn.base:
             continue
         shape = shape_of(target, insn)
         choices = ["m" for _ in shape.registers]
@@ -130,7 +130,10 @@ def number_functions(target: Target, isa: Isa) -> None:
     """Give the native functions that translated code calls their places in the state."""
     names = {"slow_load", "slow_store", "slow_address"} if target.mode == "system" else set[str]()
     for insn in isa.instructions.values():
-        if insn.body is not None:
+        names.update(f.function for f in insn.fields if f.function)
+        if insn.steps is not None:
+            names.add(insn.steps.name)
+        if insn.body is not None and not insn.base:
             for op in open_body(target, insn).block.ops:
                 if op.name == "call":
                     names.add(str(op.attrs[0]))

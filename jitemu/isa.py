@@ -3,18 +3,22 @@
 A pattern lists bits from the most significant: literal digits, ``name:width`` fields and
 ``name[bits]`` pieces, whose list says where each bit belongs in the field
 (``imm[12|10:5]``).  Fields named ``imm*`` are signed, fields named ``r*`` hold a register,
-all others are unsigned.
+all others are unsigned.  Behind a field's token may stand ``=function``, a native function
+that makes the field's value of those bits, and ``+number``, which is added last.
+
+A field named ``cond`` is no operand: it is the instruction's predicate, by number.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 from jitemu.ir.emitter import Emitter
+from jitemu.ir.native import REGISTRY, NativeFunction
 
 Fields = dict[str, int]
 Body = Callable[..., None]
@@ -37,6 +41,10 @@ class FieldSpec:
     name: str
     pieces: tuple[Piece, ...]
     signed: bool
+    function: str = ""
+    """The native function that makes the value of the bits."""
+    plus: int = 0
+    """Added to the value."""
 
     @property
     def bits(self) -> int:
@@ -48,12 +56,17 @@ class FieldSpec:
         value = 0
         for p in self.pieces:
             value |= (word >> p.low & ((1 << p.width) - 1)) << p.dest
-        if self.signed and value >> (self.bits - 1):
+        if self.signed and self.pieces and value >> (self.bits - 1):
             value -= 1 << self.bits
-        return value
+        if self.function:
+            value = REGISTRY[self.function].evaluate(value)
+            value -= value >> 63 << 64
+        return value + self.plus
 
     def insert(self, value: int) -> int:
-        """The word's bits for a value; ValueError if it does not fit."""
+        """The word's bits for a value (of a function: for its argument); ValueError if it
+        does not fit."""
+        value -= 0 if self.function else self.plus
         word = 0
         covered = 0
         for p in self.pieces:
@@ -86,6 +99,15 @@ class Instruction:
     index: int = 0
     operands: tuple[str, ...] = ()
     """The fields that the body takes, in its order."""
+    base: str = ""
+    """The definition whose other encoding this is."""
+    steps: NativeFunction | None = None
+    """Gives the words that are executed one after the other for a word (see ``Isa.steps``)."""
+
+    @property
+    def stencil(self) -> str:
+        """The definition that its stencils are named after."""
+        return self.base or self.name
 
     def build(self, s: Emitter, fields: Fields) -> None:
         """Run the body with the fields' values."""
@@ -105,7 +127,7 @@ class Instruction:
         """The instruction word for these field values."""
         word = self.match
         for f in self.fields:
-            word |= f.insert(values.pop(f.name, 0))
+            word |= f.insert(values.pop(f.name, 0 if f.function else f.plus))
         if values:
             raise ValueError(f"{self.name} has no field {', '.join(values)}")
         return word
@@ -119,46 +141,78 @@ class Decoded:
     fields: Fields
     length: int
     """Bytes in memory (2 for a compressed form of a longer instruction)."""
+    guard: Instruction | None = None
+    """What skips the rest where the predicate does not hold."""
+    parts: tuple[tuple[Instruction, Fields], ...] = ()
+    """What is executed, where that is not just ``insn``."""
+
+    def build(self, s: Emitter) -> None:
+        """The micro-ops of all of it."""
+        if self.guard is not None:
+            self.guard.build(s, {})
+        for insn, fields in self.parts or ((self.insn, self.fields),):
+            insn.build(s, fields)
+        s.finish()
 
 
-_TOKEN = re.compile(r"([01]+)$|([a-z]\w*):(\d+)$|([a-z]\w*)\[([\d:|]+)\]$")
+_TOKEN = re.compile(r"([01]+)$|([a-z]\w*)(?::(\d+)|\[([\d:|]+)\])(?:=([a-z]\w*))?(?:\+(\d+))?$")
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    """A pattern's word."""
+
+    name: str
+    ranges: tuple[tuple[int, int], ...]
+    bits: str
+    function: str = ""
+    plus: int = 0
 
 
 @cache
-def _token(word: str) -> tuple[str, tuple[tuple[int, int], ...], str]:
-    """(field name, bit ranges, literal bits) of a pattern's word."""
+def _token(word: str) -> _Token:
+    """What a pattern's word says."""
     m = _TOKEN.match(word)
     if not m:
         raise ValueError(f"pattern word {word!r}")
-    bits, name, width, scattered, where = m.groups()
+    bits, name, width, where, function, plus = m.groups()
     if bits:
-        return "", ((len(bits) - 1, 0),), bits
-    if name:
-        return name, ((int(width) - 1, 0),), ""
-    ranges = (r.split(":") for r in where.split("|"))
-    return scattered, tuple((int(r[0]), int(r[-1])) for r in ranges), ""
+        return _Token("", ((len(bits) - 1, 0),), bits)
+    ranges = ((int(width) - 1, 0),) if width else _ranges(where)
+    return _Token(name, ranges, "", function or "", int(plus or 0))
+
+
+def _ranges(where: str) -> tuple[tuple[int, int], ...]:
+    parts = (r.split(":") for r in where.split("|"))
+    return tuple((int(r[0]), int(r[-1])) for r in parts)
 
 
 def parse_pattern(pattern: str) -> tuple[int, int, int, tuple[FieldSpec, ...]]:
     """(width, mask, match, fields) of a pattern."""
     tokens = [_token(word) for word in pattern.split()]
-    total = sum(high - low + 1 for _, ranges, _ in tokens for high, low in ranges)
+    total = sum(high - low + 1 for token in tokens for high, low in token.ranges)
     if total not in (16, 32):
         raise ValueError(f"pattern {pattern!r} has {total} bits")
     mask = match = 0
     at = total
     pieces: dict[str, list[Piece]] = {}
-    for name, ranges, bits in tokens:
-        for high, low in ranges:
+    functions: dict[str, str] = {}
+    added: dict[str, int] = {}
+    for token in tokens:
+        name = token.name
+        functions[name] = functions.get(name, "") or token.function
+        added[name] = added.get(name, 0) or token.plus
+        for high, low in token.ranges:
             n = high - low + 1
             at -= n
-            if bits:
+            if token.bits:
                 mask |= ((1 << n) - 1) << at
-                match |= int(bits, 2) << at
+                match |= int(token.bits, 2) << at
             else:
                 pieces.setdefault(name, []).append(Piece(at, n, low))
     fields = tuple(
-        FieldSpec(name, tuple(parts), name.startswith("imm")) for name, parts in pieces.items()
+        FieldSpec(name, tuple(parts), name.startswith("imm"), functions[name], added[name])
+        for name, parts in pieces.items()
     )
     return total, mask, match, fields
 
@@ -194,6 +248,26 @@ def build_tree(insns: list[Instruction], used: int = 0) -> Node | list[Instructi
     return node
 
 
+def _complete(insn: Instruction, operands: tuple[str, ...], same: Mapping[str, str | int]) -> None:
+    """Give an instruction a field for each operand, from those of its pattern."""
+    own = {f.name: f for f in insn.fields}
+    fields: list[FieldSpec] = []
+    for operand in operands:
+        given = same.get(operand, operand)
+        if isinstance(given, int):
+            fields.append(FieldSpec(operand, (), False, "", given))
+            continue
+        given, _, plus = given.partition("+")
+        if given not in own:
+            raise ValueError(f"{insn.name}: the pattern has no field {given}")
+        spec = own[given]
+        signed = operand.startswith("imm") and not spec.function
+        total = spec.plus + int(plus or 0)
+        fields.append(FieldSpec(operand, spec.pieces, signed, spec.function, total))
+    named = {f.name for f in fields}
+    insn.fields = (*fields, *(f for name, f in own.items() if name not in named))
+
+
 LOW_BITS = 0x7F
 
 
@@ -204,8 +278,18 @@ class Isa:
     forms with ``expand``.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        trees: Callable[[Instruction], tuple[int, ...]] = lambda insn: (insn.width,),
+        crossing: bool = False,
+    ) -> None:
         self.name = name
+        self.crossing = crossing
+        """Patterns may overlap where neither includes the other: of those that match a word
+        the one with the most literal bits counts, and of those the last defined."""
+        self.trees_of = trees
+        """The decoder trees that an encoding belongs to; others cannot overlap it."""
         self.instructions: dict[str, Instruction] = {}
         self._groups: dict[tuple[int, int], list[Instruction]] = {}
         """Definitions by width and low bits (-1 if not all fixed): see ``_rivals``."""
@@ -224,21 +308,27 @@ class Isa:
         return own, own + self._groups.get((width, -1), [])
 
     def _add(self, pattern: str, asm: str, when: str, function: Any, name: str) -> Instruction:
+        insn = self._encoding(pattern, asm, when, name)
+        names = function.__code__.co_varnames[: function.__code__.co_argcount]
+        own = {f.name for f in insn.fields}
+        for wanted in names:
+            if wanted != "s" and wanted not in own:
+                raise ValueError(f"{name}: the pattern has no field {wanted}")
+        return insn
+
+    def _encoding(self, pattern: str, asm: str, when: str, name: str) -> Instruction:
         width, mask, match, fields = parse_pattern(pattern)
         insn = Instruction(name, width, mask, match, fields, asm, when)
         group, rivals = self._rivals(width, mask, match)
         for other in rivals:
+            if not set(self.trees_of(insn)) & set(self.trees_of(other)):
+                continue
             if (other.match ^ match) & other.mask & mask == 0:
                 narrower = other.mask & mask in (other.mask, mask) and other.mask != mask
-                if not narrower:
+                if not narrower and not self.crossing:
                     raise ValueError(f"{name} overlaps {other.name}")
         if name in self.instructions:
             raise ValueError(f"{name} is defined twice")
-        names = function.__code__.co_varnames[: function.__code__.co_argcount]
-        own = {f.name for f in fields}
-        for wanted in names:
-            if wanted != "s" and wanted not in own:
-                raise ValueError(f"{name}: the pattern has no field {wanted}")
         insn.index = len(self.instructions)
         self.instructions[name] = insn
         group.append(insn)
@@ -251,13 +341,31 @@ class Isa:
 
         def decorate(body: Body) -> Body:
             label = name or body.__name__.rstrip("_").replace("__", ".")
-            insn = self._add(pattern, asm, when, body, label)
-            insn.body = body
             code = body.__code__
-            insn.operands = code.co_varnames[1 : code.co_argcount]
+            self.define(pattern, asm, when, label, code.co_varnames[1 : code.co_argcount], body)
             return body
 
         return decorate
+
+    def define(
+        self,
+        pattern: str,
+        asm: str,
+        when: str,
+        name: str,
+        operands: tuple[str, ...],
+        body: Body,
+        **same: str | int,
+    ) -> None:
+        """As ``insn``, for a body made by a function: its operands are named here.
+
+        ``same`` says of operands that the pattern lacks which of its fields they are
+        (``"rt"``, ``"rt+1"``), or their value.
+        """
+        insn = self._encoding(pattern, asm, when, name)
+        _complete(insn, operands, same)
+        insn.body = body
+        insn.operands = operands
 
     def action(self, body: Body) -> Body:
         """Define what no word encodes, but translation may put in an instruction's place."""
@@ -282,6 +390,24 @@ class Isa:
 
         return decorate
 
+    def alias(
+        self, base: str, pattern: str, asm: str, when: str, name: str, **same: str | int
+    ) -> None:
+        """Another encoding of a definition; ``same`` as in ``define``."""
+        meaning = self.instructions[base]
+        insn = self._encoding(pattern, asm, when, name)
+        _complete(insn, meaning.operands, same)
+        insn.body, insn.operands, insn.base = meaning.body, meaning.operands, base
+
+    def steps(self, pattern: str, asm: str, when: str, name: str, function: NativeFunction) -> None:
+        """Define an instruction that stands for several, executed as one.
+
+        ``function(s, word, k)`` gives the k-th word, 0 after the last; they are words of the
+        decoder's first tree.  If a memory access of one faults, those before have been done:
+        they must be such that all can be done again.
+        """
+        self._encoding(pattern, asm, when, name).steps = function
+
     def decoder(self, extensions: frozenset[str] | None = None) -> Decoder:
         """A decoder of the instructions of these extensions (all if None)."""
         chosen = [
@@ -299,6 +425,8 @@ class Decoder:
             width: build_tree([i for i in insns if i.width == width]) for width in (16, 32)
         }
         self.enabled = {i.name for i in insns}
+        self.native_trees: tuple[int, ...] = (32,)
+        """The trees that native code decodes by, in the order of their numbers."""
         self._seen: dict[int, Decoded | None] = {}
 
     def decode(self, word: int) -> Decoded | None:
@@ -310,6 +438,19 @@ class Decoder:
         except KeyError:
             found = self._seen[word] = self._decode(word)
             return found
+
+    def decode_at(self, pc: int, code: bytes) -> Decoded | None:
+        """The instruction that a pc's bytes begin with; None if illegal or cut off."""
+        decoded = self.decode(int.from_bytes(code[:4], "little")) if len(code) >= 2 else None
+        return None if decoded is None or decoded.length > len(code) else decoded
+
+    def address_of(self, pc: int) -> int:
+        """The guest address in a pc word."""
+        return pc
+
+    def following(self, pc: int, decoded: Decoded) -> int:
+        """The pc word after an instruction that goes on with the next."""
+        return pc + decoded.length & (1 << 64) - 1
 
     def decode_fresh(self, word: int) -> Decoded | None:
         """As decode, without remembering."""
@@ -342,7 +483,7 @@ class Decoder:
         best: Instruction | None = None
         for insn in node:
             if word & insn.mask == insn.match and (
-                best is None or insn.mask.bit_count() > best.mask.bit_count()
+                best is None or insn.mask.bit_count() >= best.mask.bit_count()
             ):
                 best = insn
         return best

@@ -89,6 +89,13 @@ class Emitter(Builder):
         """After a native function that may raise an exception."""
         self.emit("leaveif", "", (self.field("trapped").ne(0),))
 
+    def skip(self, condition: V) -> None:
+        """The rest of the instruction is not done if the condition holds."""
+        self.emit("skip", "", (condition,))
+
+    def finish(self) -> None:
+        """After all of an instruction's bodies: a frontend may add what writes imply."""
+
     def jump(self, target: V) -> None:
         """End: go on at pc plus a field."""
         self.emit("jump", "", (target,))

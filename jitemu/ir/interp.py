@@ -292,6 +292,10 @@ def _run_ops(frame: _Frame, ops: list[Op], values: Values) -> End:
             handler = _HANDLERS.get(op.name)
             if handler is not None:
                 result = handler(frame, op, args)
+            elif op.name == "skip":
+                if args[0]:
+                    break
+                result = None
             elif op.name in _ENDS:
                 return _ENDS[op.name](frame, op, args)
             else:
@@ -368,24 +372,11 @@ def _result(frame: _Frame) -> int:
     return result
 
 
-class Definition(Protocol):
-    """An instruction of ``jitemu.isa``."""
-
-    def build(self, s: Emitter, fields: dict[str, int]) -> None:
-        """Run the body with the fields' values."""
-
-
 class DecodedWord(Protocol):
     """What a decoder of ``jitemu.isa`` returns."""
 
-    @property
-    def insn(self) -> Definition:
-        """The definition."""
-        ...
-
-    @property
-    def fields(self) -> dict[str, int]:
-        """Its fields."""
+    def build(self, s: Emitter) -> None:
+        """Run the bodies with the fields' values."""
         ...
 
     @property
@@ -412,7 +403,7 @@ def translate(decoder: WordDecoder, machine: Machine, word: int) -> tuple[Functi
     if decoded is not None:
         s = machine.emitter(machine.mode)
         s.length = decoded.length
-        decoded.insn.build(s, decoded.fields)
+        decoded.build(s)
         body = (s.function, decoded.length)
     machine.bodies[key] = body
     return body

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from jitemu.ir.code import Function
 
 REGISTRY: dict[str, NativeFunction] = {}
+_NO_STATE = object()
+"""What ``evaluate`` passes for the state."""
 
 
 class NativeFunction:
@@ -34,9 +36,17 @@ class NativeFunction:
         """Its words, the state not among them."""
         self.scope = scope
         self.text = text
+        self.source: Callable[..., int | None] | None = None
 
     def __call__(self, *args: Any) -> int:
+        if args and args[0] is _NO_STATE:  # from another one that is evaluated
+            return self.evaluate(*args[1:])
         raise TypeError(f"native function {self.name} is compiled, not called from Python")
+
+    def evaluate(self, *words: int) -> int:
+        """The result for these words of a function that reads no state, run by Python."""
+        assert self.source is not None, f"{self.name} has no source"
+        return (self.source(_NO_STATE, *words) or 0) & (1 << 64) - 1
 
     def compile(self) -> Function:
         """The micro-ops."""
@@ -56,7 +66,9 @@ def native(source: Callable[..., int | None]) -> NativeFunction:
 
         return textwrap.dedent(inspect.getsource(source))
 
-    return _register(NativeFunction(source.__name__, params, source.__globals__, text))
+    function = NativeFunction(source.__name__, params, source.__globals__, text)
+    function.source = source
+    return _register(function)
 
 
 def native_source(

@@ -223,6 +223,19 @@ row(
     lambda w, c, a, b: a if c else b,
     "{r} = select i1 {0}, {T} {1}, {T} {2}",
 )
+for _name, _op, _meaning in (
+    ("addo", "sadd", lambda w, a, b: signed(w, a) + signed(w, b)),
+    ("subo", "ssub", lambda w, a, b: signed(w, a) - signed(w, b)),
+):
+    row(
+        _name,
+        "T T -> i1",
+        f"1 if the signed {_op[1:]} overflows.",
+        lambda w, a, b, f=_meaning: not -(1 << w - 1) <= f(w, a, b) < 1 << w - 1,
+        f"{{r}}.p = call {{{{{{T}},i1}}}} @llvm.{_op}.with.overflow.{{T}}"
+        "({T} {0}, {T} {1})\n"
+        "{r} = extractvalue {{{T},i1}} {r}.p, 1",
+    )
 row("zext", "* -> T", "Widen with zeros.", lambda w, a: a, "{r} = zext {A} {0} to {T}")
 row("sext", "* -> T", "Widen with copies of the sign.", None, "{r} = sext {A} {0} to {T}")
 row("trunc", "* -> T", "The low bits.", lambda w, a: a, "{r} = trunc {A} {0} to {T}")
@@ -308,4 +321,5 @@ row("jumpr", "i64 ->", "Go on at a computed guest address.", ends=True)
 row("exit", "@reason ->", "Leave to the engine, this instruction not done.", ends=True)
 row("exitnext", "@reason ->", "Leave to the engine, this instruction done.", ends=True)
 row("leave", "->", "Go on at the state's pc (a native function has set it).", ends=True)
+row("skip", "i1 ->", "If 1, the rest of the instruction is not done.", effect=True)
 row("leaveif", "i1 ->", "The same if 1: a native function trapped.", effect=True)

@@ -68,7 +68,9 @@ class Control:
     HEADS = 0xF8
     """Addresses where regions in the cache begin (stored inverted), or 0."""
     HEADS_MASK = 0x100
-    SIZE = 0x108
+    ADDRESS_BITS = 0x108
+    """The bits of a pc word that are an address."""
+    SIZE = 0x110
 
 
 FLAG_TRACE = 1

@@ -98,12 +98,13 @@ class CodeSpace:
         kind = target.classes[target.pinned_class]
         tables.set(Control.SCRATCH, target.layout.of(kind.name, kind.count))
         tables.set(Control.LIMIT, MAX_INSTRUCTIONS)
+        tables.set(Control.ADDRESS_BITS, self.guest.address_bits)
 
     def make_context(self, ctx: int) -> None:
         """Make a translation context's table known to native code."""
         if ctx not in self._contexts:
             words = self.guest.context(ctx)
-            data = b"".join(words[n].to_bytes(8, "little") for n in ("tlb", "mode", "fetch"))
+            data = self.translation.context_words({**words, **self.guest.around})
             self._contexts[ctx] = place_bytes(data + self.translation.instead(self.guest, ctx))
         self.tables.contexts.words[ctx] = self._contexts[ctx].address
 
@@ -165,7 +166,8 @@ class CodeSpace:
         """The blocks that begin at the region's entries."""
         heads: list[Record | None] = []
         for pc in region.entries:
-            physical = head.physical & -PAGE | pc % PAGE if processor.paged else pc
+            here = self.guest.address_of(pc)
+            physical = head.physical & -PAGE | pc % PAGE if processor.paged else here
             heads.append(processor.record_at(pc ^ head.pc ^ head.tag, physical))
         return heads
 

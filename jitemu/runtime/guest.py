@@ -29,6 +29,8 @@ class Guest:
         instead: Callable[[str, int], str | None],
         register_names: Mapping[str, list[str]],
         illegal: str,
+        address_bits: int = (1 << 64) - 1,
+        around: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         self.variant = variant
@@ -41,7 +43,7 @@ class Guest:
         """Stencils worth building at first use."""
         self.context = context
         """Of a translation context: tlb (state offset) and mode of data accesses, fetch (state
-        index of the fetches' TLB)."""
+        index of the fetches' TLB), and the other numbers of runtime.translate.Context."""
         self.instead = instead
         """What to do for an instruction of this extension in this context, if not itself: the
         name of another definition."""
@@ -49,6 +51,16 @@ class Guest:
         """Names of the registers of a class, as traces show them."""
         self.illegal = illegal
         """The definition that stands for undefined words."""
+        self.around = around or {}
+        """Definitions that translation puts around others, by name: predicates (the first),
+        read_pc, write_pc."""
+        self.address_bits = address_bits
+        """The bits of a pc word that are an address: all, or fewer than 32 and then bit 0 and
+        the bits from 32 up choose the context."""
+
+    def address_of(self, pc: int) -> int:
+        """The guest address in a pc word."""
+        return pc if self.address_bits >> 32 else pc & self.address_bits & ~1
 
     @property
     def isa(self) -> Isa:

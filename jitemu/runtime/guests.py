@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from jitemu.backend_llvm.stencil_keys import Target
+from jitemu.frontends.arm import registers as arm_registers
 from jitemu.frontends.riscv import registers
 from jitemu.ir.state import TLB_ENTRIES, layout_of
 from jitemu.runtime.guest import Guest
@@ -158,6 +159,50 @@ def riscv64_system(cpu: CpuModel) -> Guest:
         instead=instead,
         register_names=_names(),
         illegal="illegal",
+    )
+
+
+def _arm_emitter(mode: str) -> Emitter:
+    from jitemu.frontends.arm.state import S
+
+    return S(mode)
+
+
+@cache
+def _arm_definitions() -> tuple[Isa, Decoder]:
+    from importlib import import_module
+
+    import_module("jitemu.runtime.lookup_user")
+    from jitemu.frontends.arm.decoder import ArmDecoder
+
+    decoder = ArmDecoder()
+    return decoder.isa, decoder
+
+
+def _arm_context(ctx: int) -> Mapping[str, int]:
+    """0: A32, 1: T32, 2: T32 inside an IT block."""
+    tree, short, rule = ((0, 1, 1), (2, 3, 2), (2, 4, 2))[ctx]
+    numbers = {"tree": tree, "short_tree": short, "fetch_rule": rule}
+    return {"tlb": 0, "mode": 0, "fetch": 0, "pc_register": arm_registers.PC, **numbers}
+
+
+def arm_user() -> Guest:
+    """32-bit ARM in Linux user mode."""
+    layout = layout_of(arm_registers.ArmState)
+    pinned = arm_registers.PINNED
+    return Guest(
+        name="arm-user",
+        variant="max",
+        target=Target("user", layout, arm_registers.CLASSES, "r", pinned, {}, _arm_emitter),
+        definitions=_arm_definitions,
+        roots=USER_ROOTS,
+        common_keys=list,
+        context=_arm_context,
+        instead=lambda extension, ctx: None,
+        register_names={"r": arm_registers.R_NAMES},
+        illegal="illegal",
+        address_bits=arm_registers.ADDRESS_BITS,
+        around={"predicates": "skip_0", "read_pc": "read_pc", "write_pc": "write_pc"},
     )
 
 

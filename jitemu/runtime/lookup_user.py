@@ -33,7 +33,15 @@ from jitemu.runtime.lookup import (
     take_request,
     unlock_code,
 )
-from jitemu.runtime.translate import PAGE, host_page, room, translate
+from jitemu.runtime.translate import (
+    PAGE,
+    address_of,
+    context_at,
+    host_page,
+    room,
+    translate,
+    word_length,
+)
 
 
 @native
@@ -48,7 +56,7 @@ def user_find_block(s: RuntimeState) -> int:
         return s.jump_cache[slot + 1]
     if lock_code(s) == 0:
         return leave(s, EXIT_BUSY)
-    record = table_find(s, pc, pc)
+    record = table_find(s, pc, address_of(s, pc))
     if record == 0:
         record = user_make(s, pc)
         if record == 0 or load64(s.code + Control.FLAGS) & FLAG_TRACE:
@@ -61,14 +69,16 @@ def user_find_block(s: RuntimeState) -> int:
 @native
 def user_make(s: RuntimeState, pc: int) -> int:
     """Make a block; its record, or 0 with an exit reason."""
-    number = pc >> 12
+    address = address_of(s, pc)
+    number = address >> 12
     host = host_page(s, number)
     if host == 0:
         s.wanted_page = number
         s.exit_reason = EXIT_PAGE
         return 0
     second = 0
-    if pc & PAGE - 1 == PAGE - 2 and load16(host + PAGE - 2) & 3 == 3:
+    crossing = address & PAGE - 1 == PAGE - 2
+    if crossing and word_length(s, context_at(s, pc), load16(host + PAGE - 2)) == 4:
         second = host_page(s, number + 1)
         if second == 0:
             s.wanted_page = number + 1
@@ -77,7 +87,7 @@ def user_make(s: RuntimeState, pc: int) -> int:
     if room(s) == 0:
         s.exit_reason = EXIT_FULL
         return 0
-    s.made = translate(s, pc, pc, pc, host, second, pc + 2)
+    s.made = translate(s, pc, pc, address, host, second, address + 2)
     if is_known(s, pc):
         s.exit_reason = EXIT_KNOWN
         return 0
@@ -93,7 +103,7 @@ def user_link_block(s: RuntimeState) -> int:
     generation = load64(s.code + Control.GENERATION)
     code = user_find_block(s)
     if code != s.exit and generation == load64(s.code + Control.GENERATION):
-        link_to(s, exit_record, pc, pc)
+        link_to(s, exit_record, pc, address_of(s, pc))
     return code
 
 

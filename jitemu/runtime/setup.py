@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from jitemu.runtime.guest import Guest
 
 
+_NONE = 0xFFFF_FFFF
+_CONTEXT = {
+    **{"tlb": 0, "mode": 0, "fetch": 0, "tree": 0, "short_tree": 0, "fetch_rule": 0},
+    **{"predicates": _NONE, "pc_register": _NONE, "read_pc": _NONE, "write_pc": _NONE},
+}
+"""Words of a context and what they are where the guest does not say."""
+
+
 class Translation:
     """All that running a guest needs from the code generator."""
 
@@ -38,6 +46,13 @@ class Translation:
             other = guest.instead(extension, ctx)
             chosen.append(index[other or name])
         return struct.pack(f"<{len(chosen)}I", *chosen)
+
+    def context_words(self, words: Mapping[str, int | str]) -> bytes:
+        """A context's words, as runtime.translate.Context has them."""
+        index = {name: i for i, (name, _) in enumerate(self.names)}
+        values = [words.get(name, default) for name, default in _CONTEXT.items()]
+        numbers = [index[v] if isinstance(v, str) else v for v in values]
+        return struct.pack(f"<{len(numbers)}Q", *numbers)
 
     def stub(self, name: str, holes: Mapping[str, int], address: int) -> bytes:
         """A stub of a region's exit, for this host address."""

@@ -26,6 +26,8 @@ from jitemu.runtime.translate import (
     KIND_STATE,
     LEAF,
     NONE,
+    STEPS,
+    SYMBOL_AFTER,
     SYMBOL_COLD,
     SYMBOL_DELTA,
     SYMBOL_ENTRY,
@@ -54,6 +56,7 @@ _SYMBOLS = {
     "site": SYMBOL_SITE,
     "delta": SYMBOL_DELTA,
     "entry": SYMBOL_ENTRY,
+    "after": SYMBOL_AFTER,
 }
 MAX_OPERANDS = 6
 
@@ -75,12 +78,13 @@ def place_bytes(target: Target) -> bytes:
 
 
 def tree_bytes(decoder: Decoder, illegal: int) -> bytes:
-    """The decoder of 32-bit words: root and ``illegal``, then nodes and leaves."""
-    out = bytearray(struct.pack("<II", 0, illegal))
+    """The decoder: ``illegal``, the trees' roots, then nodes and leaves."""
+    roots = decoder.native_trees
+    out = bytearray(struct.pack(f"<{1 + len(roots)}I", illegal, *roots))
 
     def leaf(insns: Sequence[Instruction]) -> int:
         at = len(out)
-        ranked = sorted(insns, key=lambda i: -i.mask.bit_count())
+        ranked = sorted(insns, key=lambda i: (-i.mask.bit_count(), -i.index))
         for insn in ranked:
             out.extend(struct.pack("<III", insn.mask, insn.match, insn.index))
         out.extend(struct.pack("<III", 0, 0, NONE))
@@ -96,13 +100,16 @@ def tree_bytes(decoder: Decoder, illegal: int) -> bytes:
             struct.pack_into("<I", out, at + 8 + 4 * key, add(child))
         return at
 
-    struct.pack_into("<I", out, 0, add(decoder.trees[32]))
+    for number, name in enumerate(roots, 1):
+        struct.pack_into("<I", out, 4 * number, add(decoder.trees[name]))
     return bytes(out)
 
 
 def short_bytes(decoder: Decoder) -> bytes:
     """For each 16-bit word the 32-bit word that it stands for, or 0."""
     words = [0] * 65536
+    if decoder.native_trees != (32,):  # 16-bit words have trees of their own
+        return bytes(8)
     for word in range(65536):
         if word & 3 != 3:
             decoded = decoder.decode_fresh(word)
@@ -125,7 +132,8 @@ def _operand(name: str, kind: str, insn: Instruction, target: Target, writes: bo
             code = KIND_PINNED_RESULT if writes else KIND_PINNED
     pieces = [p.low | p.width << 8 | p.dest << 16 for p in spec.pieces]
     sign = spec.bits if spec.signed else 0
-    data = struct.pack("<IIII", code, sign, len(pieces), slot)
+    function = target.functions[spec.function] if spec.function else NONE
+    data = struct.pack("<IIIIQq", code, sign, len(pieces), slot, function, spec.plus)
     return (data + struct.pack(f"<{len(pieces)}I", *pieces)).ljust(Operand.LENGTH, b"\0")
 
 
@@ -136,10 +144,14 @@ class Choices:
         self.target = target
         self.offsets = offsets
         self.entries: list[int] = [0]
+        self.known: dict[str, int] = {}
+        """Where the entries of a definition begin; its other encodings share them."""
 
     def add(self, insn: Instruction, shape: Shape) -> int:
         """Index of an instruction's first entry."""
-        first = len(self.entries)
+        if insn.stencil in self.known:
+            return self.known[insn.stencil]
+        first = self.known[insn.stencil] = len(self.entries)
         letters = ["m", "z", *(str(i) for i in range(len(self.target.pinned)))]
         sets = [
             letters if kind == self.target.pinned_class else ["m"] for _, kind in shape.registers
@@ -147,9 +159,14 @@ class Choices:
         back = (False, True) if shape.jumps else (False,)
         for places in itertools.product(*sets):
             for backward in back:
-                key = str(Key(insn.name, "".join(places), backward))
+                key = str(Key(insn.stencil, "".join(places), backward))
                 self.entries.append(self.offsets.get(key, 0))
         return first
+
+
+def _predicate(insn: Instruction) -> int:
+    """The lowest bit of an instruction's predicate."""
+    return next((f.pieces[0].low for f in insn.fields if f.name == "cond"), NONE)
 
 
 def insn_bytes(stencils: StencilSet, choices: Choices) -> bytes:
@@ -157,16 +174,23 @@ def insn_bytes(stencils: StencilSet, choices: Choices) -> bytes:
     target = stencils.target
     out = bytearray()
     for insn in stencils.isa.instructions.values():
+        if insn.steps is not None:
+            function = target.functions[insn.steps.name]
+            data = struct.pack("<IIIII", 0, STEPS, function, NONE, _predicate(insn))
+            out += data.ljust(Insn.LENGTH, b"\0")
+            continue
         if insn.body is None:
             out += bytes(Insn.LENGTH)
             continue
-        shape = stencils.shape(insn.name)
+        shape = stencils.shape(insn.stencil)
         kinds = dict(shape.registers)
         flags = ENDS * shape.ends | FALLS * shape.falls | JUMPS * shape.jumps
         relative = insn.operands.index(shape.target) if shape.target else NONE
         assert len(insn.operands) <= MAX_OPERANDS, insn.name
         first = choices.add(insn, shape)
-        data = struct.pack("<IIII", len(insn.operands), flags, first, relative)
+        data = struct.pack(
+            "<IIIIII", len(insn.operands), flags, first, relative, _predicate(insn), 0
+        )
         for name in insn.operands:
             data += _operand(name, kinds.get(name, ""), insn, target, name in shape.written)
         out += data.ljust(Insn.LENGTH, b"\0")

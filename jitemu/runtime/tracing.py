@@ -62,7 +62,7 @@ class Tracer:
         function = Function(f"tb_{pc:x}")
         at = 0
         while at + 2 <= len(code):
-            decoded = self.guest.decoder.decode(int.from_bytes(code[at : at + 4], "little"))
+            decoded = self.guest.decoder.decode_at(pc + at, code[at : at + 4])
             s = self.guest.target.emitter(self.guest.target.mode)
             s.address = pc + at
             if decoded is None:
@@ -70,7 +70,7 @@ class Tracer:
                 decoded_length = len(code) - at
             else:
                 s.length = decoded_length = decoded.length
-                decoded.insn.build(s, decoded.fields)
+                decoded.build(s)
             s.block.label = f"pc_{pc + at:x}"
             at += decoded_length
             if not s.ended and at + 2 <= len(code):

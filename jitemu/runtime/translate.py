@@ -9,6 +9,8 @@ runtime/tables.py.
 from __future__ import annotations
 
 from jitemu.ir.native import (
+    addressof,
+    hostcall,
     load8,
     load16,
     load32,
@@ -43,8 +45,10 @@ class Insn:
     """Index of its first entry in the choice table."""
     RELATIVE = 0x0C
     """Operand that is added to the pc; NONE if there is none."""
-    OPERANDS = 0x10
-    LENGTH = 0x10 + 6 * 0x28
+    PREDICATE = 0x10
+    """Lowest bit of its predicate; NONE if it has none."""
+    OPERANDS = 0x18
+    LENGTH = 0x18 + 6 * 0x38
 
 
 class Operand:
@@ -56,20 +60,27 @@ class Operand:
     PIECES = 0x08
     SLOT = 0x0C
     """State offset of the class's register 0."""
-    FIRST = 0x10
+    FUNCTION = 0x10
+    """Place among the native functions of the one that makes the value; NONE if there is none."""
+    PLUS = 0x18
+    """What is added last."""
+    FIRST = 0x20
     """Pieces: low | width << 8 | dest << 16."""
-    LENGTH = 0x28
+    LENGTH = 0x38
 
 
 NONE = 0xFFFF_FFFF
 KIND_IMMEDIATE, KIND_PINNED, KIND_STATE, KIND_PINNED_RESULT = 0, 1, 2, 3
-ENDS, FALLS, JUMPS = 1, 2, 4
+ENDS, FALLS, JUMPS, STEPS = 1, 2, 4, 8
+"""STEPS: it stands for several; CHOICE is the place of the function that gives their words."""
 
 # Symbols of relocations; below them, the operands' numbers.
 SYMBOL_PC, SYMBOL_NPC, SYMBOL_TARGET = 6, 7, 8
 SYMBOL_TLB, SYMBOL_MODE = 9, 10
 SYMBOL_NEXT, SYMBOL_COLD, SYMBOL_TAKEN = 11, 12, 13
 SYMBOL_SITE, SYMBOL_DELTA, SYMBOL_ENTRY = 14, 15, 16
+SYMBOL_AFTER = 17
+"""Host address behind all pieces of the instruction."""
 KIND_64, KIND_32, KIND_8, KIND_RELATIVE = 0, 1, 2, 3
 
 SPECIAL_LINK, SPECIAL_FAR, SPECIAL_GUARD, SPECIAL_SPILL = 0, 1, 2, 3
@@ -83,7 +94,28 @@ class Context:
     MODE = 0x08
     FETCH = 0x10
     """State index of the first word of the fetches' TLB."""
-    INSTEAD = 0x18
+    TREE = 0x18
+    """Number of the decoder's tree for 32-bit words."""
+    SHORT_TREE = 0x20
+    """For 16-bit words; 0 where the table of short words is used.  With RULE_WORDS: for words
+    without a predicate, whose upper 4 bits are 1111."""
+    FETCH_RULE = 0x28
+    """How long words are: see ``word_length``."""
+    PREDICATES = 0x30
+    """Table index of the first of the definitions that skip an instruction, one for each
+    predicate up to ALWAYS; NONE where instructions have no predicates and no pc register."""
+    PC_REGISTER = 0x38
+    """Number of the register that reads as the address of the instruction."""
+    READ_PC = 0x40
+    """Table index of the definition that brings it up to date."""
+    WRITE_PC = 0x48
+    """Table index of the definition that jumps to what was written to it."""
+    INSTEAD = 0x50
+
+
+RULE_PARCELS, RULE_WORDS, RULE_HALFWORDS = 0, 1, 2
+ALWAYS, NO_PREDICATE = 14, 15
+"""Predicates: one that holds always, and one that no instruction may have."""
 
 
 class Work:
@@ -98,7 +130,7 @@ class Work:
     """1 for the first piece of a guest instruction."""
     FLAGS = 0x20
     VALUES = 0x28
-    LENGTH = 0x28 + 17 * 8
+    LENGTH = 0x28 + 18 * 8
 
 
 PC_AT = Work.VALUES + 8 * SYMBOL_PC
@@ -110,24 +142,24 @@ ARENA_NEED = 64 << 10
 
 
 @native
-def decode(s: RuntimeState, word: int) -> int:
-    """Table entry of the instruction that a 32-bit word encodes; that of ``illegal`` if none."""
+def decode(s: RuntimeState, number: int, word: int) -> int:
+    """Table entry of the instruction that a word encodes in a tree; that of ``illegal`` if
+    none."""
     tree = load64(s.code + Control.TREE)
-    at = load32(tree)
+    at = load32(tree + 4 + number * 4)
     while 1:
-        shift = load32(tree + at)
-        mask = load32(tree + at + 4)
-        child = load32(tree + at + 8 + (word >> shift & mask) * 4)
-        if child & LEAF:
-            p = tree + (child & ~LEAF)
+        if at & LEAF:
+            p = tree + (at & ~LEAF)
             while load32(p + 8) != NONE:
                 if word & load32(p) == load32(p + 4):
                     return load32(p + 8)
                 p += 12
-            return load32(tree + 4)
-        if child == 0:
-            return load32(tree + 4)
-        at = child
+            return load32(tree)
+        shift = load32(tree + at)
+        mask = load32(tree + at + 4)
+        at = load32(tree + at + 8 + (word >> shift & mask) * 4)
+        if at == 0:
+            return load32(tree)
 
 
 @native
@@ -145,7 +177,10 @@ def extract(s: RuntimeState, operand: int, word: int) -> int:
     sign = load32(operand + Operand.SIGN)
     if sign:
         value |= 0 - (value >> sign - 1 & 1) << sign
-    return value
+    function = load32(operand + Operand.FUNCTION)
+    if function != NONE:
+        value = hostcall(s.functions[function], addressof(s.exit_request), value)
+    return value + load64(operand + Operand.PLUS)
 
 
 @native
@@ -250,7 +285,6 @@ def place_general(s: RuntimeState, insn: int, work: int, word: int, index: int) 
     count = load32(insn + Insn.COUNT)
     zero = load64(places - 8)
     pins = load64(s.code + Control.RADIX) - 2
-    result = 0
     k = 0
     while k < count:
         operand = insn + Insn.OPERANDS + k * Operand.LENGTH
@@ -262,16 +296,20 @@ def place_general(s: RuntimeState, insn: int, work: int, word: int, index: int) 
                 place_piece(s, work, special(s, SPECIAL_SPILL + place - 2))
                 copy_values(s, work + Work.LENGTH, work)
                 work += Work.LENGTH
-                if kind == KIND_PINNED_RESULT:
-                    result = place
             elif kind == KIND_PINNED_RESULT and register == zero:
                 store64(work + Work.VALUES + k * 8, load64(s.code + Control.SCRATCH))
         k += 1
     place_piece(s, work, index)
-    if result:
-        copy_values(s, work + Work.LENGTH, work)
-        work += Work.LENGTH
-        place_piece(s, work, special(s, SPECIAL_SPILL + pins + result - 2))
+    k = 0
+    while k < count:
+        operand = insn + Insn.OPERANDS + k * Operand.LENGTH
+        if load32(operand + Operand.KIND) == KIND_PINNED_RESULT:
+            place = load8(places + extract(s, operand, word))
+            if place >= 2:
+                copy_values(s, work + Work.LENGTH, work)
+                work += Work.LENGTH
+                place_piece(s, work, special(s, SPECIAL_SPILL + pins + place - 2))
+        k += 1
     return work
 
 
@@ -284,7 +322,8 @@ def place_instruction(s: RuntimeState, insn: int, work: int, word: int) -> int:
     back = 0
     if relative != NONE:
         distance = load64(work + Work.VALUES + relative * 8)
-        store64(work + TARGET_AT, load64(work + PC_AT) + distance)
+        target = load64(work + PC_AT) + distance
+        store64(work + TARGET_AT, target & load64(s.code + Control.ADDRESS_BITS))
         if flags & JUMPS and distance - 1 >> 63:
             back = 1
     choices = load64(s.code + Control.CHOICES)
@@ -398,19 +437,167 @@ def finish_pieces(s: RuntimeState, record: int, last: int) -> None:
 
 
 @native
+def context_at(s: RuntimeState, pc: int) -> int:
+    """The translation context's table for a pc word.
+
+    Where a pc word has more than an address (bit 0: the other instruction set; bits from 32
+    up: predicates of the instructions that follow), that decides.
+    """
+    number = s.ctx
+    if load64(s.code + Control.ADDRESS_BITS) >> 32 == 0:
+        number = (pc & 1) + (pc >> 32 != 0)
+    return load64(load64(s.code + Control.CONTEXTS) + number * 8)
+
+
+@native
+def address_of(s: RuntimeState, pc: int) -> int:
+    """The guest address in a pc word."""
+    bits = load64(s.code + Control.ADDRESS_BITS)
+    return pc & bits & ~1 if bits >> 32 == 0 else pc
+
+
+@native
+def word_length(s: RuntimeState, context: int, low: int) -> int:
+    """Bytes of the instruction whose first 16 bits these are."""
+    rule = load64(context + Context.FETCH_RULE)
+    if rule == RULE_PARCELS:
+        return 4 if low & 3 == 3 else 2
+    if rule == RULE_WORDS:
+        return 4
+    return 4 if low >> 11 >= 0x1D else 2
+
+
+@native
+def following(s: RuntimeState, context: int, pc: int, word: int, length: int) -> int:
+    """The pc word after an instruction."""
+    if load64(context + Context.FETCH_RULE) != RULE_HALFWORDS:
+        return pc + length
+    state = pc >> 32
+    after = pc + length & 0xFFFF_FFFF
+    if length == 2 and word >> 8 == 0xBF and word & 15:
+        return after | (word & 0xFF) << 32
+    if state & 7:
+        return after | (state & 0xE0 | state << 1 & 0x1F) << 32
+    return after
+
+
+@native
 def place_word(s: RuntimeState, note: int, word: int) -> int:
     """Place the instruction that a word encodes; the last note used.  pc is set."""
     code = s.code
-    context = load64(load64(code + Control.CONTEXTS) + s.ctx * 8)
-    store64(note + PC_AT + 8, load64(note + PC_AT) + (4 if word & 3 == 3 else 2))
-    if word & 3 != 3:
-        word = load32(load64(code + Control.SHORT) + word * 4)
-    index = load32(context + Context.INSTEAD + decode(s, word) * 4)
-    insn = load64(code + Control.INSNS) + index * Insn.LENGTH
+    pc = load64(note + PC_AT)
+    context = context_at(s, pc)
+    length = word_length(s, context, word)
+    store64(note + PC_AT + 8, following(s, context, pc, word, length))
+    tree = load64(context + Context.TREE)
+    if length == 2:
+        tree = load64(context + Context.SHORT_TREE)
+        if tree == 0:
+            word = load32(load64(code + Control.SHORT) + word * 4)
+    elif load64(context + Context.FETCH_RULE) == RULE_WORDS and word >> 28 == NO_PREDICATE:
+        tree = load64(context + Context.SHORT_TREE)
+    elif load64(context + Context.FETCH_RULE) == RULE_HALFWORDS:
+        word = word >> 16 | (word & 0xFFFF) << 16
+    index = load32(context + Context.INSTEAD + decode(s, tree, word) * 4)
     store64(note + Work.FIRST, 1)
-    store64(note + Work.FLAGS, load32(insn + Insn.FLAGS))
     store64(note + Work.VALUES + 8 * SYMBOL_TLB, load64(context + Context.TLB))
     store64(note + Work.VALUES + 8 * SYMBOL_MODE, load64(context + Context.MODE))
+    if load64(context + Context.PREDICATES) != NONE:
+        return place_predicated(s, context, note, index, word)
+    insn = load64(code + Control.INSNS) + index * Insn.LENGTH
+    store64(note + Work.FLAGS, load32(insn + Insn.FLAGS))
+    return place_instruction(s, insn, note, word)
+
+
+@native
+def predicate_of(s: RuntimeState, insn: int, pc: int, word: int) -> int:
+    """The number of an instruction's predicate."""
+    bit = load32(insn + Insn.PREDICATE)
+    if bit != NONE:
+        predicate = word >> bit & 15
+        return NO_PREDICATE if predicate == ALWAYS and pc & 1 else predicate
+    return pc >> 36 if pc >> 32 else ALWAYS
+
+
+@native
+def place_predicated(s: RuntimeState, context: int, note: int, index: int, word: int) -> int:
+    """Place an instruction that may be skipped, stand for several, or jump by its result."""
+    insns = load64(s.code + Control.INSNS)
+    insn = insns + index * Insn.LENGTH
+    pc = load64(note + PC_AT)
+    predicate = predicate_of(s, insn, pc, word)
+    empty = 0
+    if load32(insn + Insn.FLAGS) & STEPS:
+        function = s.functions[load32(insn + Insn.CHOICE)]
+        empty = hostcall(function, addressof(s.exit_request), word, 0) == 0
+    if predicate == NO_PREDICATE or empty:
+        insn = insns + load32(load64(s.code + Control.TREE)) * Insn.LENGTH
+        predicate = ALWAYS
+    guard = note
+    if predicate < ALWAYS:
+        skip = insns + (load64(context + Context.PREDICATES) + predicate) * Insn.LENGTH
+        note = another(s, place_instruction(s, skip, note, 0))
+    flags = load32(insn + Insn.FLAGS)
+    touched = 0
+    if flags & STEPS:
+        number = 0
+        function = s.functions[load32(insn + Insn.CHOICE)]
+        step = hostcall(function, addressof(s.exit_request), word, 0)
+        while step:
+            if number:
+                note = another(s, note)
+            one = insns + decode(s, 0, step) * Insn.LENGTH
+            touched |= touches(s, context, one, step)
+            note = place_one(s, context, note, one, step)
+            number += 1
+            step = hostcall(function, addressof(s.exit_request), word, number)
+        flags = 0
+    else:
+        touched = touches(s, context, insn, word)
+        note = place_one(s, context, note, insn, word)
+    if touched & 2:
+        note = another(s, note)
+        note = place_instruction(
+            s, insns + load64(context + Context.WRITE_PC) * Insn.LENGTH, note, 0
+        )
+        flags |= ENDS
+    if predicate < ALWAYS:
+        store64(guard + Work.VALUES + 8 * SYMBOL_AFTER, load64(s.code + Control.NEXT))
+        if flags & ENDS:
+            flags |= FALLS
+    store64(note + Work.FLAGS, flags)
+    return note
+
+
+@native
+def another(s: RuntimeState, note: int) -> int:
+    """The next note, for another piece of the same instruction."""
+    copy_values(s, note + Work.LENGTH, note)
+    return note + Work.LENGTH
+
+
+@native
+def touches(s: RuntimeState, context: int, insn: int, word: int) -> int:
+    """Bit 0: it reads the pc register; bit 1: it writes it."""
+    found = 0
+    operand = insn + Insn.OPERANDS
+    count = load32(insn + Insn.COUNT)
+    while count:
+        kind = load32(operand + Operand.KIND)
+        pinned = kind == KIND_PINNED or kind == KIND_PINNED_RESULT
+        if pinned and extract(s, operand, word) == load64(context + Context.PC_REGISTER):
+            found |= 1 if kind == KIND_PINNED else 2
+        operand += Operand.LENGTH
+        count -= 1
+    return found
+
+
+@native
+def place_one(s: RuntimeState, context: int, note: int, insn: int, word: int) -> int:
+    """Place one definition's pieces, the pc register brought up to date if it reads it."""
+    if touches(s, context, insn, word) & 1:
+        update = load64(s.code + Control.INSNS) + load64(context + Context.READ_PC) * Insn.LENGTH
+        note = another(s, place_instruction(s, update, note, 0))
     return place_instruction(s, insn, note, word)
 
 
@@ -418,13 +605,13 @@ def place_word(s: RuntimeState, note: int, word: int) -> int:
 
 
 @native
-def fetch_word(s: RuntimeState, host: int, offset: int, second: int) -> int:
+def fetch_word(s: RuntimeState, context: int, host: int, offset: int, second: int) -> int:
     """The instruction word at an offset of a page (16 bits of it if those say so).
 
     ``second``: host address of the page behind, for a word that crosses.
     """
     low = load16(host + offset)
-    if low & 3 != 3:
+    if word_length(s, context, low) == 2:
         return low
     if offset + 4 <= PAGE:
         return low | load16(host + offset + 2) << 16
@@ -471,31 +658,35 @@ def translate(
     instruction crosses into it (else 0), and ``behind`` that page's physical address.
     """
     code = s.code
-    context = load64(load64(code + Control.CONTEXTS) + s.ctx * 8)
+    context = context_at(s, pc)
+    first = address_of(s, pc)
     start = load64(code + Control.NEXT) + 15 & ~15
     store64(code + Control.NEXT, start)
     record = begin_record(s, pc, tag, physical, start)
     note = load64(code + Control.WORK)
-    offset = pc & PAGE - 1
+    offset = first & PAGE - 1
     count = 0
     flags = 0
     if second and s.paged:
         note = guard(s, context, note, pc)
     while 1:
-        word = fetch_word(s, host, offset, second)
+        context = context_at(s, pc)
+        word = fetch_word(s, context, host, offset, second)
         store64(note + PC_AT, pc)
         note = place_word(s, note, word)
-        length = 4 if word & 3 == 3 else 2
-        pc += length
+        length = word_length(s, context, word)
+        pc = following(s, context, pc, word, length)
         offset += length
         count += 1
         flags = load64(note + Work.FLAGS)
         if flags & (ENDS | FALLS) == ENDS or count >= load64(code + Control.LIMIT):
             break
-        if offset >= PAGE or (offset == PAGE - 2 and load16(host + offset) & 3 == 3):
+        if offset >= PAGE:
+            break
+        if offset == PAGE - 2 and word_length(s, context, load16(host + offset)) == 4:
             break
         note += Work.LENGTH
-    store64(record + BlockRecord.SIZE, pc - load64(record + BlockRecord.PC))
+    store64(record + BlockRecord.SIZE, address_of(s, pc) - first)
     store64(record + BlockRecord.INSNS, count)
     finish_block(s, record, note, flags & (ENDS | FALLS) == ENDS, pc)
     note_pages(s, record, offset, behind)
@@ -533,7 +724,7 @@ def note_pages(s: RuntimeState, record: int, offset: int, behind: int) -> None:
 
 @native
 def measure(s: RuntimeState, record: int, distance: int) -> int:
-    """Guest bytes before the instruction whose hot code is ``distance`` into a block's code.
+    """The pc of the instruction whose hot code is ``distance`` into a block's code.
 
     The notes of the block's pieces are made again, behind all code; the caller gives the
     arena's room back.
@@ -547,17 +738,17 @@ def measure(s: RuntimeState, record: int, distance: int) -> int:
     offset = physical & PAGE - 1
     at = 0
     while at < load64(record + BlockRecord.SIZE):
-        word = fetch_word(s, host, offset + at, host_page(s, (physical >> 12) + 1))
-        length = 4
-        if word & 3 != 3:
-            length = 2
+        context = context_at(s, pc)
+        word = fetch_word(s, context, host, offset + at, host_page(s, (physical >> 12) + 1))
+        length = word_length(s, context, word)
         note = load64(code + Control.WORK)
-        store64(note + PC_AT, pc + at)
+        store64(note + PC_AT, pc)
         place_word(s, note, word)
         if load64(code + Control.NEXT) - start > distance:
-            return at
+            return pc
         at += length
-    return at
+        pc = following(s, context, pc, word, length)
+    return pc
 
 
 @native

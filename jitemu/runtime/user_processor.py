@@ -49,7 +49,8 @@ class UserSpace(CodeSpace):
     def __init__(self, guest: Guest, translation: Translation, memory: GuestMemory) -> None:
         super().__init__(guest, translation)
         self.memory = memory
-        self.make_context(0)
+        for number in range(3 if guest.address_bits >> 32 == 0 else 1):
+            self.make_context(number)
         self.pages: set[int] = set()
         """Pages that native code knows."""
         self.guarded: set[int] = set()
@@ -219,10 +220,10 @@ class UserProcessor(Processor):
         return self.user_space.pages.issuperset(_pages(covered))
 
     def guest_bytes(self, record: Record) -> bytes:
-        return ctypes.string_at(record.pc, record.size)
+        return ctypes.string_at(record.physical, record.size)
 
     def find(self, pc: int) -> Record | None:
-        return self.record_at(pc, pc)
+        return self.record_at(pc, self.space.guest.address_of(pc))
 
     def make_room(self) -> None:
         """Flush, when no other thread can be in the code that goes away."""
@@ -255,7 +256,7 @@ class UserProcessor(Processor):
                 reason = super().run()
             except NoCode:
                 address = self.state["wanted_page"] * PAGE
-                address = max(address, self.pc)
+                address = max(address, self.space.guest.address_of(self.pc))
                 mapped = self.user_space.memory.code_size(address) > 0
                 self._fault(address, signal.SIGSEGV, _SEGV_ACCERR if mapped else _SEGV_MAPERR)
                 return EXIT_FAULT
@@ -291,15 +292,15 @@ class UserProcessor(Processor):
             for number, index in enumerate(self.space.guest.target.pinned):
                 words[x + index] = words[noted + number]
             return
-        self.pc = record.pc + self._instruction_at(record, host_pc - record.code)
+        self.pc = self._instruction_at(record, host_pc - record.code)
 
     def _instruction_at(self, record: Record, offset: int) -> int:
-        """Bytes from a block's start to the instruction whose hot code is at an offset."""
+        """The pc of the instruction whose hot code is at an offset in a block's."""
         space = self.user_space
         tables = space.tables
         with space.changing(self):
             keep = [tables.get(o) for o in (Control.NEXT, Control.POOL, Control.LIMIT)]
-            size = self.native("measure", record.address, offset)
+            pc = self.native("measure", record.address, offset)
             for at, value in zip((Control.NEXT, Control.POOL, Control.LIMIT), keep, strict=True):
                 tables.set(at, value)
-        return size
+        return pc

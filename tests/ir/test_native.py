@@ -49,8 +49,11 @@ class Bits:
 
 def native_of(source: Callable[..., Any]) -> NativeFunction:
     """Declared, but kept out of the registry, which others compile as a whole."""
+    taken = REGISTRY.pop(source.__name__, None)
     function = native(source)
     del REGISTRY[function.name]
+    if taken is not None:
+        REGISTRY[function.name] = taken
     return function
 
 
