@@ -78,6 +78,7 @@ def _definitions(cpu: CpuModel, mode: str) -> Callable[[], tuple[Isa, Decoder]]:
         for module in ("actions", *_NATIVE_MODULES[mode]):
             import_module(f"jitemu.frontends.riscv.{module}")
         import_module(f"jitemu.runtime.lookup_{mode}")
+        import_module("jitemu.runtime.spawn")
         from jitemu.frontends.riscv.extensions import decoder_for
         from jitemu.frontends.riscv.state import isa
 
@@ -181,6 +182,7 @@ def _arm_definitions() -> tuple[Isa, Decoder]:
     from importlib import import_module
 
     import_module("jitemu.runtime.lookup_user")
+    import_module("jitemu.runtime.spawn")
     from jitemu.frontends.arm.decoder import ArmDecoder
 
     decoder = ArmDecoder()
