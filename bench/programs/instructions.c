@@ -1,10 +1,13 @@
 /* A loop of known length: 20 guest instructions a round, 10,000 rounds for each unit of size. */
 #include "bench.h"
 
-static uint64_t rounds(uint64_t *memory, uint64_t a, uint64_t b, uint64_t count)
+static uint64_t rounds(uint64_t *memory, uint64_t first, uint64_t second, uint64_t rounds)
 {
 #ifdef __riscv
-    uint64_t c, d, e;
+    /* Registers as compilers choose them in a leaf function. */
+    register uint64_t a __asm__("a0") = first, b __asm__("a1") = second;
+    register uint64_t c __asm__("a2"), d __asm__("a3"), e __asm__("a4");
+    register uint64_t count __asm__("a5") = rounds;
     __asm__ volatile(".balign 16\n"
                      "1: add %2, %0, %1\n"
                      "xor %3, %0, %1\n"
@@ -30,7 +33,8 @@ static uint64_t rounds(uint64_t *memory, uint64_t a, uint64_t b, uint64_t count)
                      : "r"(memory)
                      : "memory");
 #else
-    for (; count; count--) {
+    uint64_t a = first, b = second;
+    for (uint64_t count = rounds; count; count--) {
         uint64_t c = a + b, d = (a ^ b) >> 3, e = c << 7;
         a = e + d;
         b = memory[0] ^ a;
