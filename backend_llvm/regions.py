@@ -46,6 +46,8 @@ class Request:
 
 INLINE_LIMIT = 80
 """Instructions of a function that is made part of the region that calls it."""
+LONGEST_CHAIN = 2000
+"""Instructions beyond the limit that close a loop."""
 INLINE_DEPTH = 3
 """Calls within calls."""
 
@@ -112,7 +114,26 @@ class Lifter:
                 if found.frame is None:
                     others, straight = others + straight, []
             work = straight + work + others
+        if work and not self.request.single:
+            self._close(work[0])
         return self.lifted
+
+    def _close(self, place: Place) -> None:
+        """The limit is reached: go straight on if that leads back into the region.
+
+        So the whole of a long loop is lifted, of a hash function's rounds for example.
+        """
+        chain: dict[Place, _Lifted] = {}
+        while place not in self.lifted:
+            item = self._instruction(place[1])
+            if item is None or item.returns is not None or not item.successors:
+                return
+            if len(chain) == LONGEST_CHAIN or place in chain:
+                return
+            chain[place] = replace(item)
+            on = item.following if item.following in item.successors else item.successors[0]
+            place = place[0], on
+        self.lifted.update(chain)
 
     def _called(self, place: Place, item: _Lifted) -> list[Place]:
         """Go on behind a call, and in the function if it can be part of the region."""
