@@ -68,9 +68,46 @@ class Chardev(Protocol):
         ...
 
 
+class Stream(Protocol):
+    """A stream of bytes to and from the host, in pieces."""
+
+    on_input: Callable[[], None] | None
+
+    def write(self, data: bytes) -> None:
+        """Take bytes for the host, all of them."""
+        ...
+
+    def read(self, count: int) -> bytes:
+        """At most ``count`` bytes that arrived; never waits."""
+        ...
+
+    def close(self) -> None: ...
+
+
 class MachineControl(Protocol):
     """Ends or restarts the machine; the call returns, the effect follows."""
 
     def shutdown(self, status: int) -> None: ...
 
     def reset(self) -> None: ...
+
+
+class EventSource(Scheduler, Protocol):
+    """A scheduler that watches file descriptors too; callbacks come in its thread with the
+    machine's lock held."""
+
+    def monotonic_ns(self) -> int: ...
+
+    def call_soon(self, callback: Callable[[], None]) -> None: ...
+
+    def add_reader(self, fd: int, callback: Callable[[], None]) -> None:
+        """Call back whenever ``fd`` has something to read, or is at its end."""
+        ...
+
+    def remove_reader(self, fd: int) -> None: ...
+
+    def add_writer(self, fd: int, callback: Callable[[], None]) -> None:
+        """Call back whenever ``fd`` can take something."""
+        ...
+
+    def remove_writer(self, fd: int) -> None: ...

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from jitemu.cli import common_options as common
-from jitemu.cli.options import Option, Shown, flag, on_off, one_of, size, table, value
+from jitemu.cli.options import Option, Shown, flag, one_of, size, table, value
+from jitemu.properties import on_off
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

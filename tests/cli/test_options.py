@@ -10,8 +10,9 @@ import pytest
 
 from jitemu.cli import common_options as common
 from jitemu.cli import system_options, user_options
-from jitemu.cli.options import Shown, integer, on_off, parse, size
+from jitemu.cli.options import Shown, integer, parse, size
 from jitemu.messages import UserError
+from jitemu.properties import on_off
 
 USER = user_options.OPTIONS
 SYSTEM = system_options.OPTIONS
