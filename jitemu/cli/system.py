@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from jitemu.cli import common_options as common
 from jitemu.cli import system_options as options
+from jitemu.cli.device_options import DEVICE
 from jitemu.cli.options import ENVIRONMENT_PREFIXES, Parsed, Shown, parse
 from jitemu.messages import fail
 
@@ -83,10 +84,12 @@ def _write_pidfile(path: str) -> None:
 def _run(parsed: Parsed) -> int:
     from jitemu.frontends.riscv.cpu import isa_string
     from jitemu.system.machine import Machine, MachineConfig, dump_device_tree
+    from jitemu.system.plug import BackendSpec, DeviceSpec
 
     choice = parsed[options.MACHINE]
     model = common.cpu_model(parsed)
     log = common.make_log(parsed)
+    plugged = parsed[DEVICE]
     config = MachineConfig(
         machine=choice.name,
         memory=parsed[options.MEMORY],
@@ -99,6 +102,8 @@ def _run(parsed: Parsed) -> int:
         append=parsed[options.APPEND],
         dtb=parsed[options.DTB],
         serial=serial_devices(parsed),
+        devices=tuple(spec for spec in plugged if isinstance(spec, DeviceSpec)),
+        backends=tuple(spec for spec in plugged if isinstance(spec, BackendSpec)),
         reboot=not parsed[options.NO_REBOOT],
         stopped=parsed[options.STOPPED],
         on_guest_error=log.write_line if log.guest_errors else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jitemu.cli import common_options as common
+from jitemu.cli.device_options import DEVICE_OPTIONS
 from jitemu.cli.options import Option, Shown, flag, on_off, one_of, size, table, value
 
 TYPE_CHECKING = False
@@ -119,6 +120,7 @@ OPTIONS: tuple[Option[Any], ...] = (
     APPEND,
     INITRD,
     DTB,
+    *DEVICE_OPTIONS,
     SERIAL,
     MONITOR,
     PIDFILE,
