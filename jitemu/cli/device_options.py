@@ -1,24 +1,19 @@
-"""``-device`` and what goes with it, a row each: from QEMU's texts to ``DeviceSpec``."""
+"""``-device`` and ``-device-file``: devices by model, or by a class of the user's."""
 
 from __future__ import annotations
 
 from jitemu.cli.options import Option, Shown
 from jitemu.keyval import parse_any
+from jitemu.system.plugged import KEY, NOTHING, DeviceSpec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from jitemu.devices.device import Device
-    from jitemu.system.plug import BackendSpec, DeviceSpec
-
-    Plugged = tuple[DeviceSpec | BackendSpec, ...]
-
-_NONE: Plugged = ()
-KEY = "plugged"  # all these options share one value, which keeps their order
+    from jitemu.system.plugged import Plugged
 
 
 def _spec(model: type[Device], texts: dict[str, str], option: str) -> DeviceSpec:
     from jitemu.devices.device import describe
-    from jitemu.system.plug import DeviceSpec
 
     if "help" in texts:
         raise Shown(describe(model))
@@ -52,7 +47,7 @@ DEVICE = Option(
     "\nprop=value sets a driver property"
     "\nuse '-device help' to print all possible drivers"
     "\nuse '-device driver,help' to print all possible properties",
-    _NONE,
+    NOTHING,
     _device,
     key=KEY,
 )
@@ -60,7 +55,7 @@ DEVICE_FILE = Option(
     "device-file",
     "file.py[,prop[=value][,...]]",
     "add the device whose class is in a Python file of yours",
-    _NONE,
+    NOTHING,
     _device_file,
     key=KEY,
 )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from jitemu.devices.device import Device
     from jitemu.devices.ports import Chardev, Host, IrqLine
     from jitemu.devices.registers import RegisterDevice
-    from jitemu.system.plug import Place
+    from jitemu.system.plugging import Place
 
     SetInterrupt = Callable[[int, int, bool], None]
 

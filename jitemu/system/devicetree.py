@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from fdt import FDT, Node
 
-    from jitemu.system.plug import Place
+    from jitemu.system.plugging import Place
 
 DTB_MAGIC = 0xD00D_FEED
 DTB_VERSION = 17

@@ -19,7 +19,7 @@ from jitemu.system.eventloop import EventLoop
 from jitemu.system.firmware import Firmware
 from jitemu.system.hart import STIP, HartExit
 from jitemu.system.images import check_gzip
-from jitemu.system.plug import Backends, BackendSpec, BoardHost, DeviceSpec, place
+from jitemu.system.plugging import Backends, BoardHost, place
 from jitemu.system.serial import open_serial
 from jitemu.system.terminal import SignalGuard, block_signals
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from jitemu.memory.physical import PhysicalSpace
     from jitemu.system.eventloop import LoopTimer
     from jitemu.system.hart import Hart, HartFactory
+    from jitemu.system.plugged import BackendSpec, DeviceSpec
 
 MACHINES = ("virt",)
 PAGE = 4096
@@ -61,6 +62,8 @@ class MachineConfig:
     devices: tuple[DeviceSpec, ...] = ()
     backends: tuple[BackendSpec, ...] = ()
     """What ``-device`` asks for, and what its properties refer to."""
+    snapshot: bool = False
+    """Disk images stay as they are: what is written goes to temporary files."""
     reboot: bool = True
     """Whether a guest's reset starts the machine again; if not, it ends it."""
     stopped: bool = False

@@ -17,31 +17,12 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from queue import SimpleQueue
 
-    from jitemu.devices.device import Device
     from jitemu.devices.ports import Clock, GuestMemory, MachineControl, Scheduler
     from jitemu.system.machine import Machine
+    from jitemu.system.plugged import BackendSpec, DeviceSpec
 
 SLOT_BUS = "virtio-mmio-bus."  # and the slot's number
 WORKER_STOP_S = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceSpec:
-    """One ``-device``: the model, its properties' texts, and the words for messages."""
-
-    model: type[Device]
-    texts: dict[str, str]
-    option: str
-
-
-@dataclass(frozen=True, slots=True)
-class BackendSpec:
-    """Something that devices refer to by kind and id ("drive", "disk0")."""
-
-    kind: str
-    id: str
-    open: Callable[[Machine], Any]
-    """Makes it; UserError if it cannot be.  If it has a ``close``, that is called at the end."""
 
 
 @dataclass(frozen=True, slots=True)
