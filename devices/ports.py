@@ -4,7 +4,8 @@ physical memory's bounds-checked views, and nothing else of the machine."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
 
 class IrqLine(Protocol):
@@ -111,3 +112,42 @@ class EventSource(Scheduler, Protocol):
         ...
 
     def remove_writer(self, fd: int) -> None: ...
+
+
+class GuestMemory(Protocol):
+    """The guest's RAM, as far as a device may reach it."""
+
+    def dma_view(self, address: int, size: int) -> memoryview:
+        """RAM itself, to read and write; ``MemoryFault`` unless all of it is RAM."""
+        ...
+
+    def dma_written(self, address: int, size: int) -> None:
+        """To be called after writing through a view: code may have been there."""
+        ...
+
+
+class Worker(Protocol):
+    """A thread of a device's own, for what may take long; it does not hold the lock."""
+
+    def submit(self, job: Callable[[], None]) -> None:
+        """Have ``job`` run after those submitted before.  Any thread."""
+        ...
+
+
+class Host(Protocol):
+    """Everything a device that ``-device`` makes may ask for."""
+
+    memory: GuestMemory
+    clock: Clock
+    scheduler: Scheduler
+    control: MachineControl
+    lock: AbstractContextManager[Any]
+    """Held around register accesses and the scheduler's calls; a worker takes it to touch
+    wires or what those share."""
+
+    def worker(self, name: str) -> Worker: ...
+
+    def backend(self, kind: str, name: str) -> Any:
+        """What ``-KIND ...,id=NAME`` made ("drive", "chardev", "netdev", "fsdev"), for this
+        device alone; ValueError if there is none or it is taken."""
+        ...

@@ -11,6 +11,7 @@ What a device or back end can be told is declared once, as the fields of a datac
 
 from __future__ import annotations
 
+from jitemu import keyval
 from jitemu.messages import UserError, fail
 
 TYPE_CHECKING = False
@@ -42,8 +43,7 @@ def split(text: str, first: str = "") -> Pairs:
     """The pairs of an option list.  Two commas stand for one in a value; the first word may be
     the value of ``first`` alone; a bare ``name`` is ``name=on``, and ``noname`` is its off."""
     pairs: Pairs = []
-    words = [word.replace("\0", ",") for word in text.replace(",,", "\0").split(",")]
-    for index, word in enumerate(words):
+    for index, word in enumerate(keyval.split(text)):
         name, equals, content = word.partition("=")
         if equals:
             pairs.append((name, content))
@@ -96,12 +96,3 @@ def take(options: type[T], pairs: Iterable[tuple[str, str]], what: str) -> T:
 def describe(options: type[Any]) -> list[str]:
     """A line for each option."""
     return [f"  {name}={f.metadata['text']}" for name, f in names(options).items()]
-
-
-def on_off(text: str) -> bool:
-    """``on`` and ``off``, also yes/no, true/false, y/n."""
-    if text in ("on", "yes", "true", "y"):
-        return True
-    if text in ("off", "no", "false", "n"):
-        return False
-    raise ValueError("expects 'on' or 'off'")

@@ -18,8 +18,9 @@ from jitemu.devices.net.slirp import (
     Slirp,
     SlirpConfig,
 )
+from jitemu.keyval import on_off
 from jitemu.messages import fail, warn
-from jitemu.properties import on_off, prop, prop_list
+from jitemu.properties import prop, prop_list
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

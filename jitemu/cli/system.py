@@ -7,8 +7,11 @@ from contextlib import suppress
 
 from jitemu.cli import common_options as common
 from jitemu.cli import system_options as options
+from jitemu.cli.device_options import DEVICE
+from jitemu.cli.drive_options import SNAPSHOT, hard_disk
 from jitemu.cli.options import ENVIRONMENT_PREFIXES, Parsed, Shown, parse
 from jitemu.messages import fail
+from jitemu.system.plugged import BackendSpec, DeviceSpec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,8 +37,8 @@ def serial_devices(parsed: Parsed) -> tuple[str, ...]:
 
 def check(parsed: Parsed) -> None:
     """UserError for options that do not go together."""
-    if parsed.rest:
-        fail(f"{parsed.rest[0]}: no disk image can be given; a kernel is given by -kernel")
+    if parsed.rest[1:]:
+        fail(f"{parsed.rest[1]}: options go before the disk image {parsed.rest[0]}")
     for option in (options.APPEND, options.INITRD):
         if parsed.given(option) and not parsed[options.KERNEL]:
             fail(f"-{option.name} only allowed with -kernel option")
@@ -87,6 +90,9 @@ def _run(parsed: Parsed) -> int:
     choice = parsed[options.MACHINE]
     model = common.cpu_model(parsed)
     log = common.make_log(parsed)
+    plugged = parsed[DEVICE]
+    for image in parsed.rest:
+        plugged = hard_disk(plugged, image)
     config = MachineConfig(
         machine=choice.name,
         memory=parsed[options.MEMORY],
@@ -99,6 +105,9 @@ def _run(parsed: Parsed) -> int:
         append=parsed[options.APPEND],
         dtb=parsed[options.DTB],
         serial=serial_devices(parsed),
+        devices=tuple(spec for spec in plugged if isinstance(spec, DeviceSpec)),
+        backends=tuple(spec for spec in plugged if isinstance(spec, BackendSpec)),
+        snapshot=parsed[SNAPSHOT],
         reboot=not parsed[options.NO_REBOOT],
         stopped=parsed[options.STOPPED],
         on_guest_error=log.write_line if log.guest_errors else None,

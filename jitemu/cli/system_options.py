@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from jitemu.cli import common_options as common
+from jitemu.cli.device_options import DEVICE_OPTIONS
+from jitemu.cli.drive_options import DRIVE_OPTIONS
 from jitemu.cli.options import Option, Shown, flag, one_of, size, table, value
-from jitemu.properties import on_off
+from jitemu.keyval import on_off
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -120,6 +122,8 @@ OPTIONS: tuple[Option[Any], ...] = (
     APPEND,
     INITRD,
     DTB,
+    *DRIVE_OPTIONS,
+    *DEVICE_OPTIONS,
     SERIAL,
     MONITOR,
     PIDFILE,

@@ -146,6 +146,20 @@ class PhysicalSpace:
         """All of [address, address + size) is RAM."""
         return size >= 0 and self.ram.base <= address and address + size <= self.ram.end
 
+    def dma_view(self, address: int, size: int) -> memoryview:
+        """RAM itself, to read and write; MemoryFault unless all of it is RAM.  Whoever writes
+        through it reports that by ``dma_written``."""
+        ram = self.ram
+        offset = address - ram.base
+        if offset < 0 or size < 0 or offset + size > ram.size:
+            raise MemoryFault(f"{address:#x}+{size:#x} is not in RAM")
+        return ram.view[offset : offset + size]
+
+    def dma_written(self, address: int, size: int) -> None:
+        """RAM was changed through a view: translations made from it are forgotten."""
+        if self.on_ram_write is not None:
+            self.on_ram_write(address, size)
+
     def dma_read(self, address: int, size: int) -> bytes:
         """``size`` bytes of RAM; MemoryFault unless all of them are RAM."""
         if not self.is_ram(address, size):

@@ -19,6 +19,7 @@ from jitemu.system.eventloop import EventLoop
 from jitemu.system.firmware import Firmware
 from jitemu.system.hart import STIP, HartExit
 from jitemu.system.images import check_gzip
+from jitemu.system.plugging import Backends, BoardHost, place
 from jitemu.system.serial import open_serial
 from jitemu.system.terminal import SignalGuard, block_signals
 
@@ -31,10 +32,11 @@ if TYPE_CHECKING:
     from jitemu.memory.physical import PhysicalSpace
     from jitemu.system.eventloop import LoopTimer
     from jitemu.system.hart import Hart, HartFactory
+    from jitemu.system.plugged import BackendSpec, DeviceSpec
 
 MACHINES = ("virt",)
 PAGE = 4096
-HART = 0  # the only one
+HARTS, HART = 1, 0  # how many there are, and the only one
 LONGEST_WAIT_S = 3600.0
 STOP_TIMEOUT_S = 5.0
 
@@ -57,6 +59,11 @@ class MachineConfig:
     append: str = ""
     dtb: str = ""
     serial: tuple[str, ...] = ("mon:stdio",)
+    devices: tuple[DeviceSpec, ...] = ()
+    backends: tuple[BackendSpec, ...] = ()
+    """What ``-device`` asks for, and what its properties refer to."""
+    snapshot: bool = False
+    """Disk images stay as they are: what is written goes to temporary files."""
     reboot: bool = True
     """Whether a guest's reset starts the machine again; if not, it ends it."""
     stopped: bool = False
@@ -70,7 +77,8 @@ class MachineConfig:
         """The machine's own device tree."""
         from jitemu.system.devicetree import virt_tree
 
-        return virt_tree(self.memory, 1, self.isa, self.mmu_type, self.aclint)
+        places = place(self.devices)
+        return virt_tree(self.memory, HARTS, self.isa, self.mmu_type, self.aclint, places)
 
     def check(self) -> None:
         """UserError for what cannot be built."""
@@ -117,19 +125,23 @@ class Machine:
             for index, spec in enumerate(config.serial or ("null",))
         ]
         boot.check_files(self.files)
-        self.hart = make_hart(self.space, HART)
-        self.harts: list[Hart] = [self.hart]
+        self.backends = Backends(config.backends, self)
+        take = self.backends.take
+        self.host = BoardHost(
+            *(self.space, self.space.lock, self.clock, self.loop, self, take, self._fail)
+        )
         self.board = VirtBoard(
             self.space,
-            len(self.harts),
+            HARTS,
             config.aclint,
             self._chardevs[0],
-            self.clock,
-            self.loop,
-            self,
+            self.host,
+            place(config.devices),
             self.set_interrupt,
             config.on_guest_error,
         )
+        self.hart = make_hart(self.space, HART)
+        self.harts: list[Hart] = [self.hart]
         self.console = self.board.console
         self.firmware = Firmware(self)
         self.hart.set_time_epoch(self.clock.epoch_ns)
@@ -169,6 +181,8 @@ class Machine:
             self.loop.run()
         finally:
             self._stop_hart(thread)
+            self.host.stop_workers()
+            self.backends.close()
             self._close_chardevs()
 
     def pause(self) -> None:
@@ -253,8 +267,12 @@ class Machine:
                 else:
                     self._step()
         except BaseException as error:  # whatever it is, the main thread has to end and say so
-            self._error = error
-            self.shutdown(1)
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        """End the machine; ``run`` raises the error.  Any thread."""
+        self._error = error
+        self.shutdown(1)
 
     def _step(self) -> None:
         hart = self.hart
