@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from jitemu.devices.net.pcap import PcapDump
     from jitemu.devices.ports import EventSource
 
     Frame = bytes | bytearray | memoryview
@@ -41,7 +42,10 @@ class Netdev:
         self.on_writable: Callable[[], None] | None = None
         """Called when there is room again after ``send`` took less than all."""
         self.peer = ""
-        """The network device's name; empty while there is none."""
+        """The network device, as ``info network`` shows it; empty while there is none."""
+        self.captures: list[PcapDump] = []
+        self.held = False
+        """The machine is stopped: frames wait."""
         self.taps: list[Callable[[Frame], None]] = []
         """Called with every frame in both directions."""
 
@@ -64,8 +68,13 @@ class Netdev:
             self.incoming.append(frame)
 
     def deliver(self) -> None:
-        if self.incoming and self.on_incoming is not None:
+        if self.incoming and not self.held and self.on_incoming is not None:
             self.on_incoming()
+
+    def hold(self, held: bool) -> None:
+        """Keep frames back, or let those that waited go."""
+        self.held = held
+        self.deliver()
 
     @property
     def held_up(self) -> bool:

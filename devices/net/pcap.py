@@ -20,7 +20,10 @@ DEFAULT_LENGTH = 65536
 class PcapDump:
     """Writes what passes ``netdev``, ``length`` bytes of a frame at most."""
 
-    def __init__(self, netdev: Netdev, path: str, length: int = DEFAULT_LENGTH) -> None:
+    def __init__(
+        self, netdev: Netdev, path: str, length: int = DEFAULT_LENGTH, name: str = ""
+    ) -> None:
+        self.id = name
         self._length = length
         self._path = path
         self._netdev = netdev
@@ -30,6 +33,14 @@ class PcapDump:
             fail(f"filter-dump: cannot open {path}: {error.strerror}")
         self._write(struct.pack("=IHHiIII", MAGIC, *VERSION, 0, 0, length, ETHERNET))
         netdev.taps.append(self.frame)
+        netdev.captures.append(self)
+
+    def describe(self) -> str:
+        """What ``info network`` shows."""
+        return (
+            f"{self.id}: type=filter-dump,file={self._path},maxlen={self._length},position=tail,"
+            f"status=on,insert=behind,netdev={self._netdev.id},queue=all"
+        )
 
     def frame(self, frame: Frame) -> None:
         """Write one."""

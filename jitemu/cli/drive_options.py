@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from jitemu.cli.options import Option, flag, one_of
-from jitemu.keyval import on_off
-from jitemu.keyval import Taker, parse, parse_any
+from jitemu.keyval import Taker, on_off, parse, parse_any
 from jitemu.messages import UserError, fail
 from jitemu.system.plugged import KEY, NOTHING, BackendSpec, DeviceSpec
 
