@@ -5,7 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from jitemu.memory.physical import Ram
 
 
 class IrqLine(Protocol):
@@ -80,12 +83,21 @@ class MachineControl(Protocol):
 class GuestMemory(Protocol):
     """The guest's RAM, as far as a device may reach it."""
 
+    @property
+    def ram(self) -> Ram:
+        """``base``, ``size`` and ``view`` of it, for code that checks bounds by itself."""
+        ...
+
     def dma_view(self, address: int, size: int) -> memoryview:
         """RAM itself, to read and write; ``MemoryFault`` unless all of it is RAM."""
         ...
 
     def dma_written(self, address: int, size: int) -> None:
         """To be called after writing through a view: code may have been there."""
+        ...
+
+    def dma_wrote(self, addresses: list[int], views: list[memoryview], size: int) -> None:
+        """The same for the first ``size`` bytes of views, which are at these addresses."""
         ...
 
 
