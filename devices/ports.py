@@ -72,6 +72,18 @@ class Chardev(Protocol):
         ...
 
 
+class StreamChardev(Chardev, Protocol):
+    """One that takes bytes by the run."""
+
+    def room(self) -> int:
+        """How many bytes it should be given now; ``on_writable`` tells when there are more."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Take bytes for the host, all of them."""
+        ...
+
+
 class MachineControl(Protocol):
     """Ends or restarts the machine; the call returns, the effect follows."""
 

@@ -34,7 +34,7 @@ class QueueError(Exception):
 class Chain:
     """A request: buffers to read, then buffers to write, in the order of their bytes."""
 
-    __slots__ = ("head", "readable", "writable", "addresses")
+    __slots__ = ("addresses", "head", "readable", "writable")
 
     def __init__(self, head: int) -> None:
         self.head = head

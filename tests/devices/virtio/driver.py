@@ -25,6 +25,35 @@ NEXT, WRITE, INDIRECT = 1, 2, 4
 ACKNOWLEDGE, DRIVER, DRIVER_OK, FEATURES_OK, NEEDS_RESET = 1, 2, 4, 8, 64
 
 
+class MockStream:
+    """A char device that takes bytes by the run, ``left`` more for now."""
+
+    def __init__(self, left: int = 1 << 30) -> None:
+        self.on_input: Callable[[], None] | None = None
+        self.on_writable: Callable[[], None] | None = None
+        self.left = left
+        self.sent = bytearray()
+        self.waiting = bytearray()
+
+    def room(self) -> int:
+        return self.left
+
+    def write(self, data: bytes) -> None:
+        assert len(data) <= self.left
+        self.left -= len(data)
+        self.sent += data
+
+    def read(self, count: int) -> bytes:
+        data = bytes(self.waiting[:count])
+        del self.waiting[:count]
+        return data
+
+    def type(self, data: bytes) -> None:
+        self.waiting += data
+        assert self.on_input is not None
+        self.on_input()
+
+
 class InlineWorker:
     """Runs jobs at once, in the thread that submits them."""
 
@@ -225,10 +254,14 @@ class MockDriver:
         heap = self.heap
         source, target = self.allocate(len(readable), readable), self.allocate(writable)
         buffers = [
-            *(Buffer(source + at, min(pieces, len(readable) - at))
-              for at in range(0, len(readable), pieces)),
-            *(Buffer(target + at, min(pieces, writable - at), True)
-              for at in range(0, writable, pieces)),
+            *(
+                Buffer(source + at, min(pieces, len(readable) - at))
+                for at in range(0, len(readable), pieces)
+            ),
+            *(
+                Buffer(target + at, min(pieces, writable - at), True)
+                for at in range(0, writable, pieces)
+            ),
         ]
         if len(buffers) > ring.size:
             head = ring.indirect(self.allocate(16 * len(buffers)), buffers)
