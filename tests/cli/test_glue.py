@@ -61,7 +61,7 @@ def test_serial_devices(words: str, devices: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        ("disk.img", "disk.img: no disk image can be given"),
+        ("disk.img -S", "-S: options go before the disk image disk.img"),
         ("-append x", "-append only allowed with -kernel option"),
         ("-initrd x", "-initrd only allowed with -kernel option"),
     ],
