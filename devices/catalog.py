@@ -28,13 +28,13 @@ def models() -> list[type[Device]]:
     return sorted(declared(Device), key=lambda m: (m.category, m.model))
 
 
-def declared(base: type[Device], module: str = "") -> list[type[Device]]:
-    """``base``'s descendants that have a model name (those of one module, if it is named)."""
+def declared(base: type[Device]) -> list[type[Device]]:
+    """``base``'s descendants that have a model name."""
     found: list[type[Device]] = []
     for cls in base.__subclasses__():
-        if "model" in vars(cls) and (not module or cls.__module__ == module):
+        if "model" in vars(cls):
             found.append(cls)
-        found += declared(cls, module)
+        found += declared(cls)
     return list(dict.fromkeys(found))
 
 
@@ -78,7 +78,12 @@ def load(path: str) -> type[Device]:
     except Exception as error:
         line = traceback.extract_tb(error.__traceback__)[-1]
         fail(f"{where}: {type(error).__name__}: {error} ({line.filename}, line {line.lineno})")
-    found = declared(Device, module.__name__)
+    found = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Device) and vars(value).get("model")
+        if value.__module__ == module.__name__
+    ]
     if len(found) != 1:
         fail(f"{where}: has {len(found)} classes of devices with a 'model'; it must have one")
     return found[0]

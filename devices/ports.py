@@ -5,7 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from jitemu.memory.physical import Ram
 
 
 class IrqLine(Protocol):
@@ -69,17 +72,15 @@ class Chardev(Protocol):
         ...
 
 
-class Stream(Protocol):
-    """A stream of bytes to and from the host, in pieces."""
+class StreamChardev(Chardev, Protocol):
+    """One that takes bytes by the run."""
 
-    on_input: Callable[[], None] | None
+    def room(self) -> int:
+        """How many bytes it should be given now; ``on_writable`` tells when there are more."""
+        ...
 
     def write(self, data: bytes) -> None:
         """Take bytes for the host, all of them."""
-        ...
-
-    def read(self, count: int) -> bytes:
-        """At most ``count`` bytes that arrived; never waits."""
         ...
 
     def close(self) -> None: ...
@@ -117,12 +118,21 @@ class EventSource(Scheduler, Protocol):
 class GuestMemory(Protocol):
     """The guest's RAM, as far as a device may reach it."""
 
+    @property
+    def ram(self) -> Ram:
+        """``base``, ``size`` and ``view`` of it, for code that checks bounds by itself."""
+        ...
+
     def dma_view(self, address: int, size: int) -> memoryview:
         """RAM itself, to read and write; ``MemoryFault`` unless all of it is RAM."""
         ...
 
     def dma_written(self, address: int, size: int) -> None:
         """To be called after writing through a view: code may have been there."""
+        ...
+
+    def dma_wrote(self, addresses: list[int], views: list[memoryview], size: int) -> None:
+        """The same for the first ``size`` bytes of views, which are at these addresses."""
         ...
 
 

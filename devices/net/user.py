@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from jitemu.devices.net.netdev import Frame
-    from jitemu.devices.ports import EventSource, Stream, Timer
+    from jitemu.devices.ports import EventSource, StreamChardev, Timer
 
-    OpenStream = Callable[[str, str], Stream]
+    OpenStream = Callable[[str, str], StreamChardev]
 
 EVENTS = (
     (POLL_IN, select.EPOLLIN),
@@ -172,7 +172,7 @@ class UserNet(Netdev):
         self._timer: Timer | None = None
         self._paused = False
         self._closed = False
-        self._streams: list[Stream] = []
+        self._streams: list[StreamChardev] = []
         try:
             for rule in options.hostfwd:
                 self.add_hostfwd(rule)

@@ -24,6 +24,7 @@ UNMAP = 1
 ID_BYTES = 20
 CONFIG = struct.Struct("<Q I I H B B I B B H I B B H I I I I I B 3x")
 WRITEBACK_AT = 32  # the byte of the configuration space that chooses the cache's mode
+MAX_REQUEST = (1 << 31) - 1  # bytes
 BLOCK_SIZES = "A power of two between 512 B and 2 MiB"
 MAX_SECTORS = (1 << 22) - 1
 
@@ -154,8 +155,8 @@ class VirtioBlk(RequestDevice):
         return OK
 
     def _check(self, size: int) -> None:
-        if size % self.logical_block_size:
-            raise ValueError("not whole blocks")
+        if size % self.logical_block_size or size > MAX_REQUEST:
+            raise ValueError("not whole blocks, or too many")
 
     def _ranges(self, kind: int, chain: Chain) -> int:
         """Discard or zero what the one range of the request says."""

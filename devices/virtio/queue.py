@@ -14,6 +14,8 @@ from jitemu.memory.physical import MemoryFault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jitemu.devices.ports import GuestMemory
 
 MAX_CHAIN = 1024  # descriptors; also the most buffers that readv and writev take (IOV_MAX)
@@ -32,13 +34,13 @@ class QueueError(Exception):
 class Chain:
     """A request: buffers to read, then buffers to write, in the order of their bytes."""
 
-    __slots__ = ("head", "readable", "writable", "written_to")
+    __slots__ = ("addresses", "head", "readable", "writable")
 
     def __init__(self, head: int) -> None:
         self.head = head
         self.readable: list[memoryview] = []
         self.writable: list[memoryview] = []
-        self.written_to: list[int] = []
+        self.addresses: list[int] = []
         """The guest address of each writable buffer."""
 
     def read_size(self) -> int:
@@ -143,52 +145,52 @@ class Queue:
         self._next = (self._next - 1) & WORD
 
     def _chain(self, head: int) -> Chain:
+        """The chain's buffers.  This runs once for each piece of a disk request, so bounds
+        are checked here and not by a call."""
         chain = Chain(head)
-        readable, writable, addresses = chain.readable, chain.writable, chain.written_to
-        view_of, unpack = self._memory.dma_view, DESCRIPTOR.unpack_from
-        table, count, index, left = self._table, self.size, head, self.size
-        in_table = False
-        try:
-            while True:
-                if index >= count or not left:
-                    raise QueueError(
-                        f"queue {self.index}: descriptor {index} of {count}, or a loop"
-                    )
-                address, length, flags, following = unpack(table, index * 16)
-                if flags & INDIRECT:
-                    if not self.indirect or in_table or flags & NEXT or length % 16:
-                        raise QueueError(f"queue {self.index}: indirect descriptor misplaced")
-                    in_table, table = True, view_of(address, length)
-                    count = length // 16
-                    index, left = 0, min(count, MAX_CHAIN)
-                    continue
-                if not length:
-                    raise QueueError(f"queue {self.index}: buffer of no bytes")
-                view = view_of(address, length)
-                if flags & WRITE:
-                    writable.append(view)
-                    addresses.append(address)
-                elif writable:
-                    raise QueueError(f"queue {self.index}: buffer to read after one to write")
-                else:
-                    readable.append(view)
-                if not flags & NEXT:
-                    return chain
-                index = following
-                left -= 1
-        except MemoryFault as error:
-            raise QueueError(f"queue {self.index}: {error}") from None
+        readable, writable, addresses = chain.readable, chain.writable, chain.addresses
+        ram = self._memory.ram
+        base, size, view = ram.base, ram.size, ram.view
+        fetch: Callable[[int], tuple[int, int, int, int]] = self._descriptor
+        count, index, left, in_table = self.size, head, self.size, False
+        while True:
+            if index >= count or not left:
+                raise QueueError(f"queue {self.index}: descriptor {index} is outside, or a loop")
+            address, length, flags, following = fetch(index)
+            start = address - base
+            end = start + length
+            if start < 0 or end > size or not length:
+                raise QueueError(f"queue {self.index}: buffer {address:#x}+{length:#x}")
+            if flags & INDIRECT:
+                if not self.indirect or in_table or flags & NEXT or length % DESCRIPTOR.size:
+                    raise QueueError(f"queue {self.index}: misplaced indirect descriptor")
+                in_table = True
+                table = bytes(view[start : min(end, start + MAX_CHAIN * DESCRIPTOR.size)])
+                fetch = list(DESCRIPTOR.iter_unpack(table)).__getitem__
+                count = left = len(table) // DESCRIPTOR.size
+                index = 0
+                continue
+            if flags & WRITE:
+                writable.append(view[start:end])
+                addresses.append(address)
+            elif writable:
+                raise QueueError(f"queue {self.index}: buffer to read after one to write")
+            else:
+                readable.append(view[start:end])
+            if not flags & NEXT:
+                return chain
+            index = following
+            left -= 1
+
+    def _descriptor(self, index: int) -> tuple[int, int, int, int]:
+        return DESCRIPTOR.unpack_from(self._table, index * DESCRIPTOR.size)
 
     # Giving them back
 
     def push(self, chain: Chain, written: int = 0) -> None:
         """Return a chain whose first ``written`` writable bytes were written."""
-        left = written
-        for address, view in zip(chain.written_to, chain.writable, strict=True):
-            if left <= 0:
-                break
-            self._memory.dma_written(address, min(left, len(view)))
-            left -= len(view)
+        if written > 0:
+            self._memory.dma_wrote(chain.addresses, chain.writable, written)
         USED_ELEMENT.pack_into(
             self._ring, RING_HEADER + self._used % self.size * 8, chain.head, written
         )

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from jitemu.cli.options import Option, Shown
-from jitemu.keyval import parse_any
+from jitemu.keyval import Taker, parse, parse_any
+from jitemu.messages import warn
 from jitemu.system.plugged import KEY, NOTHING, DeviceSpec
+
+LONGEST_NAME = 55  # of an item of fw_cfg, bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,6 +43,27 @@ def _device_file(before: Plugged, text: str) -> Plugged:
     return (*before, _spec(model, texts, f"-device-file {text}"))
 
 
+def _fw_cfg(before: tuple[tuple[str, bytes], ...], text: str) -> tuple[tuple[str, bytes], ...]:
+    values = Taker(parse(text, "name"))
+    name, file, content = values.take("name"), values.take("file"), values.take("string")
+    values.end()
+    if bool(file) == bool(content) or not name:
+        raise ValueError("give a name, and either a file or a string")
+    if len(name) > LONGEST_NAME:
+        raise ValueError(f"name too long (max. {LONGEST_NAME} char)")
+    if name in dict(before):
+        raise ValueError(f"duplicate fw_cfg file name: {name}")
+    if not name.startswith("opt/"):
+        warn(f"-fw_cfg {name}: externally provided fw_cfg item names should be prefixed with opt/")
+    if not file:
+        return (*before, (name, content.encode()))
+    try:
+        with open(file, "rb") as stream:
+            return (*before, (name, stream.read()))
+    except OSError as error:
+        raise ValueError(f"can't load {file}: {error.strerror}") from None
+
+
 DEVICE = Option(
     "device",
     "driver[,prop[=value][,...]]",
@@ -59,4 +83,11 @@ DEVICE_FILE = Option(
     _device_file,
     key=KEY,
 )
-DEVICE_OPTIONS = (DEVICE, DEVICE_FILE)
+FW_CFG = Option(
+    "fw_cfg",
+    "[name=]name,file=file|string=str",
+    "add a named item with the contents of a file, or with a string",
+    (),
+    _fw_cfg,
+)
+DEVICE_OPTIONS = (DEVICE, DEVICE_FILE, FW_CFG)

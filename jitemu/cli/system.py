@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from jitemu.cli import common_options as common
 from jitemu.cli import system_options as options
-from jitemu.cli.device_options import DEVICE
+from jitemu.cli.device_options import DEVICE, FW_CFG
 from jitemu.cli.drive_options import SNAPSHOT, hard_disk
 from jitemu.cli.host_options import CHARDEV, MONITOR, OBJECT
 from jitemu.cli.options import ENVIRONMENT_PREFIXES, Parsed, Shown, parse
@@ -126,6 +126,7 @@ def _run(parsed: Parsed) -> int:
         captures=parsed[OBJECT],
         devices=tuple(spec for spec in plugged if isinstance(spec, DeviceSpec)),
         backends=tuple(spec for spec in plugged if isinstance(spec, BackendSpec)),
+        fw_cfg=parsed[FW_CFG],
         snapshot=parsed[SNAPSHOT],
         reboot=not parsed[options.NO_REBOOT],
         stopped=parsed[options.STOPPED],

@@ -33,6 +33,7 @@ class SystemSpace(CodeSpace):
         """A word for each RAM page: bit n, bytes [64n, 64n + 64) hold translated code."""
         self.changes: deque[tuple[int, int]] = deque()
         """Writes by devices that the processor has not seen yet."""
+        physical.page_flags = self.code_pages.words
         physical.on_ram_write = self.ram_written
 
     def ram_written(self, address: int, size: int) -> None:

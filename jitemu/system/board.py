@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jitemu.devices.aclint import Mswi, Mtimer, Sswi
+from jitemu.devices.fw_cfg import FwCfg
 from jitemu.devices.goldfish_rtc import GoldfishRtc
 from jitemu.devices.plic import Plic
 from jitemu.devices.test_finisher import TestFinisher
@@ -102,6 +103,8 @@ class VirtBoard:
             self._map(at.SSWI, at.SSWI_SIZE, Sswi(wires(SSIP)), "sswi")
         self._map(at.PLIC, at.PLIC_SIZE, self.plic, "plic")
         self._map(at.UART, at.UART_REGISTERS_SIZE, self.uart, "serial")
+        self.fw_cfg = FwCfg(host.memory, harts)
+        self._map(at.FW_CFG, at.FW_CFG_SIZE, self.fw_cfg, "fw_cfg")
         self.plugged: list[Device] = []
         """What ``-device`` made, in its order."""
         self._resets: list[Callable[[], None]] = []
@@ -119,6 +122,7 @@ class VirtBoard:
         self.rtc.reset()
         self.mswi.reset()
         self.mtimer.reset()
+        self.fw_cfg.reset()
         for reset in self._resets:
             reset()
         self.plic.reset()

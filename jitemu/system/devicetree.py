@@ -93,6 +93,14 @@ def virt_tree(
         _chosen(),
         _syscon("poweroff", 0x5555, handles.finisher),
         _syscon("reboot", 0x7777, handles.finisher),
+        _node(
+            f"fw-cfg@{at.FW_CFG:x}",
+            {
+                "dma-coherent": None,
+                "reg": _reg(at.FW_CFG, at.FW_CFG_SIZE),
+                "compatible": "qemu,fw-cfg-mmio",
+            },
+        ),
         _node(f"memory@{at.RAM:x}", {"device_type": "memory", "reg": _reg(at.RAM, memory)}),
         _platform_bus(handles, [p for p in places if p.compatible]),
         _cpus(handles, isa, mmu_type),

@@ -72,6 +72,8 @@ class MachineConfig:
     devices: tuple[DeviceSpec, ...] = ()
     backends: tuple[BackendSpec, ...] = ()
     """What ``-device`` asks for, and what its properties refer to."""
+    fw_cfg: tuple[tuple[str, bytes], ...] = ()
+    """Names and contents of files for the firmware configuration device."""
     snapshot: bool = False
     """Disk images stay as they are: what is written goes to temporary files."""
     reboot: bool = True
@@ -155,6 +157,8 @@ class Machine:
             self.set_interrupt,
             config.on_guest_error,
         )
+        for name, content in config.fw_cfg:
+            self.board.fw_cfg.add_file(name, content)
         self.hart = make_hart(self.space, HART)
         self.harts: list[Hart] = [self.hart]
         self.console = self.board.console

@@ -68,7 +68,7 @@ def test_consoles(words: str, serial: tuple[str, ...], monitors: tuple[str, ...]
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        ("disk.img", "disk.img: no disk image can be given"),
+        ("disk.img -S", "-S: options go before the disk image disk.img"),
         ("-append x", "-append only allowed with -kernel option"),
         ("-initrd x", "-initrd only allowed with -kernel option"),
     ],

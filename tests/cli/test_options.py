@@ -102,7 +102,7 @@ def test_system_options() -> None:
         (["-m", "foo"], "-m foo: expected a non-negative number below 2^64"),
         (["-smp", "4"], "-smp 4: the max CPUs supported by machine 'virt' is 1"),
         (["-display", "gtk"], "-display gtk: expected none"),
-        (["-drive", "x"], "-drive: invalid option"),
+        (["-drives", "x"], "-drives: invalid option"),
     ],
 )
 def test_system_errors_are_one_line(words: list[str], error: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from jitemu.devices.net.backends import make_netdev
 from jitemu.devices.net.netdev import Netdev
-from jitemu.devices.ports import Stream
+from jitemu.devices.ports import StreamChardev
 from jitemu.system.eventloop import EventLoop
 
 TIMEOUT_S = 10.0
@@ -20,6 +20,17 @@ class MemoryStream:
         self.written = bytearray()
         self.waiting = bytearray()
         self.on_input: Callable[[], None] | None = None
+        self.on_writable: Callable[[], None] | None = None
+
+    def put(self, byte: int) -> bool:
+        self.written.append(byte)
+        return True
+
+    def room(self) -> int:
+        return 65536
+
+    def take_break(self) -> bool:
+        return False
 
     def write(self, data: bytes) -> None:
         self.written += data
@@ -46,7 +57,7 @@ class Wire:
         self.frames: list[bytes] = []
         self.full = False
 
-    def _open(self, spec: str, label: str) -> Stream:
+    def _open(self, spec: str, label: str) -> StreamChardev:
         self.opened.append(spec)
         return self.stream
 
