@@ -148,7 +148,7 @@ class Cipher:
 
         def make(number: int) -> Primitive[object]:
             if chain == "ecb":
-                return Primitive(algorithm, modes.ECB())
+                return Primitive(algorithm, modes.ECB())  # noqa: S305
             vector = self._vector(number)
             return Primitive(algorithm, modes.XTS(vector) if chain == "xts" else modes.CBC(vector))
 
@@ -169,7 +169,7 @@ class Cipher:
 
         salted = Primitive(
             algorithms.AES(hashlib.new(hash_name, key).digest()),
-            modes.ECB(),
+            modes.ECB(),  # noqa: S305
         )
 
         def vector(number: int) -> bytes:
@@ -300,7 +300,9 @@ def make(cipher_algorithm: str, mode: str, hash_name: str) -> tuple[LuksHeader, 
 def set_digest(header: LuksHeader, key: bytes, milliseconds: int) -> None:
     """Make the check value of a new volume's key."""
     header.digest_iterations = max(1000, _iterations(header, milliseconds, DIGEST_BYTES) // 8)
-    header.digest = _derive(header, key, header.digest_salt, header.digest_iterations, DIGEST_BYTES)
+    header.digest = _derive(
+        header, key, header.digest_salt, header.digest_iterations, DIGEST_BYTES
+    )
 
 
 def set_slot(
@@ -325,3 +327,5 @@ def clear_slot(header: LuksHeader, number: int, write: Write) -> None:
     slot.active = False
     slot.iterations = 0
     slot.salt = bytes(32)
+
+

@@ -36,6 +36,8 @@ class Netdev:
 
     def __init__(self, name: str, loop: EventSource) -> None:
         self.id = name
+        self.index = 0
+        """Which of the machine's it is, from 0."""
         self.loop = loop
         self.incoming: deque[Frame] = deque()
         self.on_incoming: Callable[[], None] | None = None

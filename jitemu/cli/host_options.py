@@ -43,11 +43,15 @@ def _mon(before: tuple[str, ...], text: str) -> tuple[str, ...]:
     return (*before, f"chardev:{chardev}")
 
 
-def _netdev_spec(text: str, name: str) -> BackendSpec:
+def _netdev_spec(before: Plugged, text: str, name: str) -> BackendSpec:
+    number = sum(isinstance(s, BackendSpec) and s.kind == "netdev" for s in before)
+
     def open_it(machine: Machine) -> Netdev:
         from jitemu.devices.net.backends import make_netdev
 
-        return make_netdev(text, machine.loop, machine.open_stream, name)
+        netdev = make_netdev(text, machine.loop, machine.open_stream, name)
+        netdev.index = number
+        return netdev
 
     return BackendSpec("netdev", name, open_it)
 
@@ -67,7 +71,7 @@ def _netdev(before: Plugged, text: str) -> Plugged:
         raise ValueError("Parameter 'id' is missing")
     if _taken(before, name):
         raise ValueError(f"Duplicate ID '{name}' for netdev")
-    return (*before, _netdev_spec(text, name))
+    return (*before, _netdev_spec(before, text, name))
 
 
 def _nic(before: Plugged, text: str) -> Plugged:
@@ -87,7 +91,7 @@ def _nic(before: Plugged, text: str) -> Plugged:
     own = ("id", "mac", "model")
     backend = ",".join(part for part in _parts(text) if part.partition("=")[0] not in own)
     texts = {"netdev": name} | ({"mac": values["mac"]} if "mac" in values else {})
-    return (*before, _netdev_spec(backend, name), DeviceSpec(model, texts, f"-nic {text}"))
+    return (*before, _netdev_spec(before, backend, name), DeviceSpec(model, texts, f"-nic {text}"))
 
 
 def _parts(text: str) -> list[str]:

@@ -17,9 +17,8 @@ from jitemu.devices.block.qcow2.subclusters import SubclusterMap
 from jitemu.devices.block.qcow2.tables import Tables
 
 if TYPE_CHECKING:
-    from jitemu.devices.block.qcow2.bitmaps import Tracker
-
     from jitemu.devices.block.luks import Cipher
+    from jitemu.devices.block.qcow2.bitmaps import Tracker
 
 _SECTOR = 512
 
