@@ -167,8 +167,6 @@ class VirtioNet(VirtioDevice):
         while incoming:
             frame = incoming[0]
             if self.filter.passes(frame) and not self._put(queue, frame):
-                if queue.resume():
-                    continue
                 break
             incoming.popleft()
         self.signal(queue)
@@ -184,6 +182,8 @@ class VirtioNet(VirtioDevice):
         while room < size and (merge or not chains):
             chain = queue.pop()
             if chain is None:
+                if queue.resume():  # which tells exactly, as all were taken
+                    continue
                 queue.unpop(len(chains))
                 return False
             length = chain.write_size()

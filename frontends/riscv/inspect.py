@@ -45,7 +45,9 @@ MASK64 = (1 << 64) - 1
 MOST_LINES = 100_000
 
 
-def register_lines(pc: int, csr: Callable[[int], int], x: Sequence[int], f: Sequence[int]) -> list[str]:
+def register_lines(
+    pc: int, csr: Callable[[int], int], x: Sequence[int], f: Sequence[int]
+) -> list[str]:
     """A dump: pc, CSRs, and four registers a line."""
     lines = [f" pc       {pc:016x}"]
     lines += [f" {name:<8} {csr(number):016x}" for name, number in CSRS.items()]
