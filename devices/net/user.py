@@ -124,31 +124,49 @@ class HostForward:
     guest: tuple[IPv4Address, int]
 
 
-def _place(text: str, lowest_port: int) -> tuple[IPv4Address, int]:
-    address, _, port = text.rpartition(":")
-    number = int(port) if port.isascii() and port.isdigit() else -1
-    if not lowest_port <= number <= 65535:
-        raise ValueError("Bad port")
-    try:
-        return (IPv4Address(address) if address else ANY), number
-    except ValueError:
-        raise ValueError("Bad address") from None
-
-
 def _protocol(text: str, allowed: tuple[str, ...]) -> tuple[str, str]:
     protocol, colon, rest = text.partition(":")
-    if not colon or protocol not in (*allowed, ""):
+    if not colon:
+        raise ValueError("No : separators")
+    if protocol not in (*allowed, ""):
         raise ValueError("Bad protocol name")
     return protocol or allowed[0], rest
+
+
+def _address(text: str, whose: str) -> IPv4Address:
+    try:
+        return IPv4Address(text) if text else ANY
+    except ValueError:
+        raise ValueError(f"Bad {whose} address") from None
+
+
+def _port(text: str, lowest: int, whose: str) -> int:
+    number = int(text) if text.isascii() and text.isdigit() else -1
+    if not lowest <= number <= 65535:
+        raise ValueError(f"Bad {whose} port")
+    return number
+
+
+def _host_place(text: str) -> tuple[IPv4Address, str]:
+    address, colon, rest = text.partition(":")
+    if not colon:
+        raise ValueError("Missing : separator")
+    return _address(address, "host"), rest
 
 
 def parse_hostfwd(rule: str) -> HostForward:
     """``[tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport``; ValueError says what is wrong."""
     protocol, rest = _protocol(rule, ("tcp", "udp"))
-    here, dash, there = rest.partition("-")
+    host, rest = _host_place(rest)
+    port, dash, rest = rest.partition("-")
     if not dash:
+        raise ValueError("Bad host port separator")
+    host_port = _port(port, 0, "host")
+    address, colon, port = rest.partition(":")
+    if not colon:
         raise ValueError("Missing guest address")
-    return HostForward(protocol == "udp", _place(here, 0), _place(there, 1))
+    guest = (_address(address, "guest"), _port(port, 1, "guest"))
+    return HostForward(protocol == "udp", (host, host_port), guest)
 
 
 class UserNet(Netdev):
@@ -199,8 +217,9 @@ class UserNet(Netdev):
     def remove_hostfwd(self, rule: str) -> bool:
         """Close ``[tcp|udp]:[hostaddr]:hostport`` again; False if it was not open."""
         try:
-            protocol, place = _protocol(rule, ("tcp", "udp"))
-            host = _place(place, 1)
+            protocol, rest = _protocol(rule, ("tcp", "udp"))
+            address, port = _host_place(rest)
+            host = (address, _port(port, 1, "host"))
         except ValueError:
             fail("invalid format")
         removed = self._slirp.remove_hostfwd(protocol == "udp", host)
@@ -211,9 +230,12 @@ class UserNet(Netdev):
         try:
             _, rest = _protocol(rule, ("tcp",))
             place, dash, target = rest.partition("-")
-            server, port = _place(place, 1)
             if not dash or not target:
                 raise ValueError("Missing device")
+            address, colon, number = place.partition(":")
+            if not colon:
+                raise ValueError("Missing : separator")
+            server, port = _address(address, "guest"), _port(number, 1, "guest")
         except ValueError as error:
             fail(f"Invalid guest forwarding rule '{rule}' ({error})")
         if target.startswith("cmd:"):

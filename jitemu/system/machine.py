@@ -337,6 +337,7 @@ class Machine:
                 self._serve_jobs()
                 if self._reset_wanted:
                     self._reset_wanted = False
+                    self._started = self._resumed.is_set()
                     self._power_on()
                 elif not self._resumed.is_set():
                     self._stand_still()

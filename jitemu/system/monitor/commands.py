@@ -171,7 +171,8 @@ class Command(NamedTuple):
         """Take the arguments and do it; CommandError if that is not possible."""
         values = self._arguments(line)
         if line.peek():
-            raise UsageError(f"{line.command}: extraneous characters at the end of line")
+            name = "|".join(self.names)
+            raise UsageError(f"{name}: extraneous characters at the end of line")
         self.handler(monitor, *values)
 
     def _arguments(self, line: Line) -> list[Any]:

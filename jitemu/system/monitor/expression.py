@@ -1,4 +1,4 @@
-"""Arithmetic of the monitor: unsigned 64-bit numbers, C's notation, ``$register``.
+"""Arithmetic of the monitor: 64-bit numbers as C has them, ``$register``.
 
 sum   = logic (("+" | "-") logic)*
 logic = product (("&" | "|" | "^") product)*
@@ -118,10 +118,10 @@ class Expression:
 def _apply(operator: str, left: int, right: int) -> int:
     if operator in "/%" and right == 0:
         raise ExpressionError("division by zero")
-    if operator == "/":
-        return left // right
-    if operator == "%":
-        return left % right
+    if operator in "/%":
+        left, right = signed(left), signed(right)
+        quotient = abs(left) // abs(right) * (1 if (left < 0) == (right < 0) else -1)
+        return (quotient if operator == "/" else left - quotient * right) & MASK64
     values = {
         "+": left + right,
         "-": left - right,
@@ -131,3 +131,8 @@ def _apply(operator: str, left: int, right: int) -> int:
         "*": left * right,
     }
     return values[operator] & MASK64
+
+
+def signed(value: int) -> int:
+    """A 64-bit number as a signed one."""
+    return value - (1 << 64) if value >> 63 else value

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jitemu.system.monitor.commands import (
-    FILE,
     FORMAT,
     NUMBER,
+    STRING,
     CommandError,
     Format,
     command,
     info,
 )
+from jitemu.system.monitor.expression import signed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,14 +97,14 @@ def _item(shape: str, size: int, value: int) -> str:
         return f"0x{value:0{digits}x}"
     if shape == "o":
         return f"{'0' if value else ''}{value:o}".rjust(digits)
-    return f"{value:{digits}d}"
+    return f"{signed(value) if shape == 'd' and size == 8 else value:{digits}d}"
 
 
 def _character(value: int) -> str:
-    byte = value & 0xFF
+    value &= 0xFFFF_FFFF
     named = {0x27: "\\'", 0x5C: "\\\\", 0x0A: "\\n", 0x0D: "\\r"}
-    plain = chr(byte) if 0x20 <= byte <= 0x7E else f"\\x{byte:02x}"
-    return f"'{named.get(byte, plain)}'"
+    plain = chr(value) if 0x20 <= value <= 0x7E else f"\\x{value:02x}"
+    return f"'{named.get(value, plain)}'"
 
 
 def _disassemble(monitor: Monitor, count: int, address: int, read: Read) -> None:
@@ -135,16 +136,17 @@ def print_value(monitor: Monitor, how: Format, value: int) -> None:
         "u": str,
         "c": _character,
     }
-    signed = value - (1 << 64) if value >> 63 else value
-    shape = shapes.get(how.shape)
-    monitor.print(str(signed) if shape is None else shape(value))
+    name = how.shape or monitor.last_format.shape
+    monitor.last_format = monitor.last_format._replace(shape=name)
+    shape = shapes.get(name)
+    monitor.print(str(signed(value)) if shape is None else shape(value))
 
 
 @command(
     "memsave",
     "addr size file",
     "save to disk virtual memory dump starting at 'addr' of size 'size'",
-    *(NUMBER, NUMBER, FILE),
+    *(NUMBER, NUMBER, STRING),
     on_hart=True,
 )
 def save_virtual(monitor: Monitor, address: int, size: int, path: str) -> None:
@@ -155,7 +157,7 @@ def save_virtual(monitor: Monitor, address: int, size: int, path: str) -> None:
     "pmemsave",
     "addr size file",
     "save to disk physical memory dump starting at 'addr' of size 'size'",
-    *(NUMBER, NUMBER, FILE),
+    *(NUMBER, NUMBER, STRING),
     on_hart=True,
 )
 def save_physical(monitor: Monitor, address: int, size: int, path: str) -> None:

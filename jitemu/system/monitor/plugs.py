@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jitemu.devices.net.user import UserNet
+from jitemu.messages import UserError
 from jitemu.system.monitor.commands import (
     DEVICE,
     FILE,
@@ -42,7 +43,10 @@ def _user_net(monitor: Monitor, name: str | None) -> UserNet:
 )
 def add_forward(monitor: Monitor, first: str, second: str | None) -> None:
     netdev = _user_net(monitor, first if second else None)
-    netdev.add_hostfwd(second or first)
+    try:
+        netdev.add_hostfwd(second or first)
+    except UserError as error:
+        raise CommandError(str(error)) from None
 
 
 @command(
@@ -54,7 +58,10 @@ def add_forward(monitor: Monitor, first: str, second: str | None) -> None:
 )
 def remove_forward(monitor: Monitor, first: str, second: str | None) -> None:
     netdev = _user_net(monitor, first if second else None)
-    removed = netdev.remove_hostfwd(second or first)
+    try:
+        removed = netdev.remove_hostfwd(second or first)
+    except UserError as error:
+        raise CommandError(str(error)) from None
     rule = second or first
     monitor.print(f"host forwarding rule for {rule} {'removed' if removed else 'not found'}")
 
