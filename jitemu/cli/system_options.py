@@ -5,6 +5,7 @@ from __future__ import annotations
 from jitemu.cli import common_options as common
 from jitemu.cli.device_options import DEVICE_OPTIONS
 from jitemu.cli.drive_options import DRIVE_OPTIONS
+from jitemu.cli.folder_options import FOLDER_OPTIONS
 from jitemu.cli.options import Option, Shown, flag, on_off, one_of, size, table, value
 
 TYPE_CHECKING = False
@@ -122,6 +123,7 @@ OPTIONS: tuple[Option[Any], ...] = (
     INITRD,
     DTB,
     *DRIVE_OPTIONS,
+    *FOLDER_OPTIONS,
     *DEVICE_OPTIONS,
     SERIAL,
     MONITOR,
