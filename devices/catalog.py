@@ -76,8 +76,7 @@ def load(path: str) -> type[Device]:
     try:
         exec(code, vars(module))
     except Exception as error:
-        line = traceback.extract_tb(error.__traceback__)[-1]
-        fail(f"{where}: {type(error).__name__}: {error} ({line.filename}, line {line.lineno})")
+        fail(f"{where}: {blame(error)}")
     found = [
         value
         for value in vars(module).values()
@@ -87,3 +86,13 @@ def load(path: str) -> type[Device]:
     if len(found) != 1:
         fail(f"{where}: has {len(found)} classes of devices with a 'model'; it must have one")
     return found[0]
+
+
+def blame(error: BaseException) -> str:
+    """The line of a user's device file that an error came through, or nothing."""
+    found = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        if frame.f_globals.get("__name__", "").startswith(USER_MODULE):
+            place = f"{frame.f_code.co_filename}, line {line}"
+            found = f"{type(error).__name__}: {error} ({place})"
+    return found

@@ -200,9 +200,8 @@ def _number(node: Node, key: str) -> int | None:
 
 
 def _open_raw(node: Node, child: BlockImage, mode: Mode, probed: bool) -> RawImage:
-    if isinstance(child, HostFile) and not mode.force_share and not mode.metadata_only:
-        used = (locks.CONSISTENT_READ,) if mode.read_only else (locks.CONSISTENT_READ, locks.WRITE)
-        child.lock(used, () if mode.read_only else (locks.WRITE, locks.RESIZE))
+    if not mode.force_share and not mode.metadata_only:
+        _lock_raw(child, mode.read_only)
     return RawImage(
         child,
         read_only=mode.read_only,
@@ -211,6 +210,15 @@ def _open_raw(node: Node, child: BlockImage, mode: Mode, probed: bool) -> RawIma
         size=_number(node, "size"),
         unmap=node.get("discard") in ("unmap", "on"),
     )
+
+
+def _lock_raw(file: BlockImage, read_only: bool) -> None:
+    """Lock a file that is a disk as it is: one writer, and readers beside it."""
+    if isinstance(file, HostFile):
+        if read_only:
+            file.lock((locks.CONSISTENT_READ,), ())
+        else:
+            file.lock((locks.CONSISTENT_READ, locks.WRITE), (locks.WRITE, locks.RESIZE))
 
 
 def lock_image(file: BlockImage, read_only: bool) -> None:
@@ -299,6 +307,7 @@ def _unlock(image: Qcow2Image, node: Node, mode: Mode) -> None:
 
     key = luks.unlock(header, read, mode.secrets[secret], image.name)
     image.cipher = luks.cipher_of(header, key, image.name)
+    image.cipher_password = mode.secrets[secret]
 
 
 def luks_header(image: Qcow2Image) -> Any:
@@ -360,6 +369,7 @@ def set_writable(image: BlockImage, writable: bool) -> None:
         image.flush()
     if isinstance(image, RawImage):
         set_writable(image.file, writable)
+        _lock_raw(image.file, not writable)
         image.read_only = not writable
     elif isinstance(image, Qcow2Image):
         set_writable(image.file, writable)

@@ -7,6 +7,8 @@ row has one, an environment variable.  Kept free of argparse and of anything slo
 
 from __future__ import annotations
 
+from jitemu.keyval import on_off as on_off
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -7,11 +7,11 @@ from contextlib import suppress
 
 from jitemu.cli import common_options as common
 from jitemu.cli import system_options as options
-from jitemu.cli.device_options import DEVICE, FW_CFG
+from jitemu.cli.device_options import DEVICE, DEVICE_FILE, FW_CFG
 from jitemu.cli.drive_options import SNAPSHOT, hard_disk
 from jitemu.cli.host_options import CHARDEV, MONITOR, OBJECT
 from jitemu.cli.options import ENVIRONMENT_PREFIXES, Parsed, Shown, parse
-from jitemu.messages import fail
+from jitemu.messages import UserError, fail
 from jitemu.system.plugged import BackendSpec, DeviceSpec
 
 TYPE_CHECKING = False
@@ -148,4 +148,12 @@ def _run(parsed: Parsed) -> int:
             cache=not parsed[common.NO_CACHE],
         )
 
-    return Machine(config, factory).run()
+    try:
+        return Machine(config, factory).run()
+    except Exception as error:
+        if parsed.given(DEVICE_FILE) and not isinstance(error, UserError):
+            from jitemu.devices.catalog import blame
+
+            if line := blame(error):
+                fail(f"-device-file: {line}")
+        raise

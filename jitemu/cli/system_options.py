@@ -5,6 +5,7 @@ from __future__ import annotations
 from jitemu.cli import common_options as common
 from jitemu.cli.device_options import DEVICE_OPTIONS
 from jitemu.cli.drive_options import DRIVE_OPTIONS
+from jitemu.cli.folder_options import FOLDER_OPTIONS
 from jitemu.cli.host_options import HOST_OPTIONS
 from jitemu.cli.options import Option, Shown, flag, one_of, size, table, value
 from jitemu.keyval import on_off
@@ -124,6 +125,7 @@ OPTIONS: tuple[Option[Any], ...] = (
     INITRD,
     DTB,
     *DRIVE_OPTIONS,
+    *FOLDER_OPTIONS,
     *DEVICE_OPTIONS,
     SERIAL,
     *HOST_OPTIONS,

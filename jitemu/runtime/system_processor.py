@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from jitemu.memory.physical import BusError, PhysicalSpace
+from jitemu.memory.physical import BusError, MemoryFault, PhysicalSpace
 from jitemu.runtime.codetable import BlockRecord
 from jitemu.runtime.engine import CodeSpace, Processor
 from jitemu.runtime.guest import Guest
@@ -80,7 +80,7 @@ class SystemProcessor(Processor):
     def _read(self, address: int, size: int) -> int:
         try:
             return self.system_space.physical.mmio_read(address, size)
-        except BusError:
+        except (BusError, MemoryFault):
             self.state["mmio_failed"] = 1
         except BaseException as error:
             self._failed(error)
@@ -89,7 +89,7 @@ class SystemProcessor(Processor):
     def _write(self, address: int, size: int, value: int) -> int:
         try:
             self.system_space.physical.mmio_write(address, size, value)
-        except BusError:
+        except (BusError, MemoryFault):
             self.state["mmio_failed"] = 1
         except BaseException as error:
             self._failed(error)

@@ -206,7 +206,8 @@ def test_a_reader_that_is_behind_is_waited_for(rig: Rig) -> None:
     while room := end.chardev.room():
         end.write(bytes(room))
         end.chardev.flush()
-    rig.until(lambda: end.writable or not peer.recv(1 << 20))
+    before = end.writable
+    rig.until(lambda: end.writable > before or not peer.recv(1 << 20))
     assert end.chardev.room() > 0
     peer.close()
 

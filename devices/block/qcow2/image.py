@@ -50,6 +50,8 @@ class Qcow2Image(BlockImage):
         self.tracker: Tracker | None = None
         self._backing: BlockImage | None = None
         self._cipher: Cipher | None = None
+        self.cipher_password: bytes | None = None
+        """What unlocked it, which also gives the master key for another password."""
         self._unpacked: tuple[int, bytes] = (0, b"")
         self._packed_end = 0
         self._closed = False
@@ -195,6 +197,8 @@ class Qcow2Image(BlockImage):
         first, count = Descriptor.of(entry, self.cluster_bits).clusters(self.cluster_bits)
         self.refcounts.free(first << self.cluster_bits, count)
         self._unpacked = 0, b""
+        if first <= self._packed_end >> self.cluster_bits < first + count:
+            self._packed_end = 0  # the cluster may get other contents
 
     def write_compressed(self, offset: int, data: bytes, packed: bytes | None = None) -> None:
         """Write one cluster, compressed where that is shorter (or ``packed`` already)."""
@@ -231,6 +235,11 @@ class Qcow2Image(BlockImage):
             counts.change(current, 1, 1)
             return end
         return fresh
+
+    def forget_packing(self) -> None:
+        """Put the next compressed cluster into a new host cluster."""
+        self._packed_end = 0
+        self._unpacked = 0, b""
 
     def write_zeroes(self, offset: int, length: int, unmap: bool = False) -> None:
         self._begin_change(offset, length)
@@ -369,7 +378,11 @@ class Qcow2Image(BlockImage):
                     break
                 count += more
         data = kind in (DATA, PACKED)
-        zero = kind == ZERO or (kind == UNALLOCATED and not self._backing)
+        zero = kind == ZERO
+        if kind == UNALLOCATED:
+            behind = self._backing.size - offset if self._backing else 0
+            zero = behind <= 0
+            count = count if zero else min(count, behind)
         found = Extent(count, data, zero, kind != UNALLOCATED)
         found.compressed = kind == PACKED
         if kind == DATA and not self._cipher:

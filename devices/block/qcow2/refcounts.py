@@ -109,6 +109,8 @@ class Refcounts:
 
     def change(self, cluster: int, count: int, delta: int) -> None:
         """Add to the counts of some clusters; what another program freed already stays at 0."""
+        if delta < 0:
+            self._hint = max(1, min(self._hint, cluster))  # never the header
         while count > 0:
             index, at = divmod(cluster, self.per_block)
             end = min(self.per_block, at + count)
@@ -136,7 +138,6 @@ class Refcounts:
         pending, self._pending = self._pending, []
         for cluster, count, discard in pending:
             self.change(cluster, count, -1)
-            self._hint = max(1, min(self._hint, cluster))  # never the header
             if discard:
                 for k in range(cluster, cluster + count):
                     if not self.get(k):
@@ -188,16 +189,18 @@ class Refcounts:
         return self._claim_tail(count) << self._shift
 
     def tail(self) -> int:
-        """The first cluster behind all that is in use."""
-        end = -(-self._file.size >> self._shift)
+        """The first cluster behind the file and all that is in use."""
+        return max(-(-self._file.size >> self._shift), self.last_used() + 1)
+
+    def last_used(self) -> int:
+        """The last cluster with a count; -1 if none has."""
         for index in range(len(self.table) - 1, -1, -1):
             block = self._load(index)
             if block:
                 used = len(block.values.tobytes().rstrip(b"\0"))
                 if used:
-                    used = -(-used // block.values.itemsize)
-                    return max(end, index * self.per_block + used)
-        return end
+                    return index * self.per_block + -(-used // block.values.itemsize) - 1
+        return -1
 
     def _create(self, index: int) -> _Block:
         """A block for clusters that have none, in the first of them."""
@@ -274,6 +277,65 @@ class Refcounts:
         self._save_header()
         self._file.flush()
         self.free(*old)
+
+    def missing_block(self, cluster: int) -> bool:
+        """Whether no refcount block has the cluster."""
+        index = cluster // self.per_block
+        return index >= len(self.table) or not self.table[index]
+
+    def block_values(self, index: int) -> list[int]:
+        """All counts of one block; zeros where there is none."""
+        block = self._load(index)
+        return list(block.values) if block else [0] * self.per_block
+
+    def set(self, cluster: int, count: int) -> None:
+        """Correct one count."""
+        self.change(cluster, 1, count - self.get(cluster))
+
+    def change_width(self, order: int, counts: dict[int, int], end: int) -> None:
+        """Go on with refcounts of 2 to the ``order`` bits, in new blocks behind ``end``."""
+        self._header.refcount_order = order
+        self.bits = 1 << order
+        self.maximum = (1 << self.bits) - 1
+        self.per_block = self._header.cluster_size * 8 // self.bits
+        self._limit = max(4, _CACHE_BYTES // (self.per_block * max(8, self.bits) // 8))
+        self.rebuild(counts, end)
+
+    def rebuild(self, counts: dict[int, int], end: int) -> None:
+        """A new table with new blocks behind cluster ``end``, from counts of clusters."""
+        self._blocks.clear()
+        self._dirty.clear()
+        self._fresh.clear()
+        self._pending.clear()
+        self._hint = 1
+        wanted = sorted({cluster // self.per_block for cluster in counts})
+        self.table = array("Q", bytes(8 * (max(wanted, default=0) + 1)))
+        first = end
+        while True:
+            table_clusters = max(1, -(-len(self.table) * 8 >> self._shift))
+            last = first + table_clusters + len(wanted) - 1
+            more = range(first // self.per_block, last // self.per_block + 1)
+            grown = sorted({*wanted, *more})
+            self.table.extend([0] * (grown[-1] + 1 - len(self.table)))
+            if len(grown) == len(wanted) and len(self.table) * 8 <= table_clusters << self._shift:
+                break
+            wanted = grown
+        self.table.extend([0] * ((table_clusters << self._shift >> 3) - len(self.table)))
+        for k, index in enumerate(wanted):
+            self._place(index, first + table_clusters + k)
+        for cluster, count in counts.items():
+            self.change(cluster, 1, count)
+        self.change(first, table_clusters + len(wanted), 1)
+        if table_clusters << self._shift > MAX_REFTABLE_BYTES:
+            raise OSError(errno.EFBIG, "File too large")
+        self.write_blocks()
+        self._file.write(first << self._shift, word_bytes(self.table))
+        self._fresh.clear()
+        self._file.flush()
+        self._header.reftable_offset = first << self._shift
+        self._header.reftable_clusters = table_clusters
+        self._save_header()
+        self._file.flush()
 
     def write_blocks(self) -> None:
         """Write what changed in the blocks."""

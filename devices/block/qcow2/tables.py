@@ -123,6 +123,14 @@ class Tables:
         self._cache[table.offset] = table
         self.touched = True
 
+    def set_l1_flag(self, index: int, alone: bool) -> None:
+        """Whether nobody else has the L2 table."""
+        entry = self.l1[index] & ~COPIED | (COPIED if alone else 0)
+        if entry != self.l1[index]:
+            self.l1[index] = entry
+            self._l1_dirty.add(index)
+            self.touched = True
+
     def drop(self, index: int) -> None:
         """Take an L2 table out; its entries' clusters are the caller's to free."""
         offset = self.l1[index] & OFFSET

@@ -5,9 +5,12 @@ from __future__ import annotations
 import random
 import struct
 from collections.abc import Callable
+from pathlib import Path
 
 from jitemu.devices.block.drive import Drive
 from jitemu.devices.catalog import find
+from jitemu.devices.p9.folder import Folder
+from jitemu.devices.p9.server import Server
 from jitemu.devices.virtio.device import VirtioDevice
 from jitemu.memory.physical import BusError
 from tests.devices.virtio.driver import (
@@ -53,6 +56,7 @@ def _make(model: str, host: MockHost) -> VirtioDevice:
     texts = {
         "virtio-blk-device": {"drive": "disk"},
         "virtio-net-device": {"netdev": "net"},
+        "virtio-9p-device": {"fsdev": "folder", "mount_tag": "t"},
     }.get(model, {})
     device = find(model)(host, texts)
     assert isinstance(device, VirtioDevice)
@@ -64,19 +68,23 @@ MODELS = (
     "virtio-net-device",
     "virtio-rng-device",
     "virtio-serial-device",
+    "virtio-9p-device",
 )
 
 
 class Attack:
-    """Deterministic for a model and a seed."""
+    """Deterministic for a model and a seed.  ``folder`` is for 9p."""
 
-    def __init__(self, model: str, seed: int) -> None:
+    def __init__(self, model: str, seed: int, folder: Path) -> None:
         self.source = random.Random(f"{model} {seed}")
         self.model = model
         self.net = MemoryNet(65521)
+        (folder / "file").write_bytes(b"content")
+        self.server = Server(Folder(str(folder), False), False)
         host = MockHost(
             SIZE,
             disk=Drive("disk", MemoryImage()),
+            folder=self.server,
             virtconsole=MockStream(),
             virtserialport=MockStream(),
             net=self.net,
@@ -103,6 +111,7 @@ class Attack:
         self.driver.heap = RAM
         self.driver.start()
         assert not self.driver.status & NEEDS_RESET, f"a reset from {status:#x} did not help"
+        self.server.close()
 
     def steps(self) -> list[Callable[[], None]]:
         steps = [self.well_formed] * 4 + [self.descriptors, self.ring, self.register, self.scribble]

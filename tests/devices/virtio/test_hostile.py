@@ -6,12 +6,14 @@ the rest must stay as it was.  ``python -m tests.devices.virtio.long`` goes on f
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.devices.virtio.hostile import MODELS, Attack
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_hostile_queues(model: str) -> None:
+def test_hostile_queues(model: str, tmp_path: Path) -> None:
     for seed in range(150):
-        Attack(model, seed).run()
+        Attack(model, seed, tmp_path).run()
