@@ -28,7 +28,7 @@ class PcapDump:
         self._path = path
         self._netdev = netdev
         try:
-            self._file = open(path, "wb")  # noqa: SIM115
+            self._file = open(path, "wb", buffering=0)  # noqa: SIM115
         except OSError as error:
             fail(f"filter-dump: cannot open {path}: {error.strerror}")
         self._write(struct.pack("=IHHiIII", MAGIC, *VERSION, 0, 0, length, ETHERNET))

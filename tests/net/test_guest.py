@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -122,14 +123,15 @@ def test_two_machines_on_one_wire(riscv64_linux: Path) -> None:
         return f"ip addr add 10.9.0.{ours}/24 dev eth0; ip link set eth0 up; {then}"
 
     serve = script(1, "nc -l -p 7 -e /bin/cat")
-    words = [
-        "-nic",
-        f"socket,listen=127.0.0.1:{port},mac=52:54:00:00:00:01,model=virtio-net-device",
-    ]
+    words = ["-nic", f"socket,listen=127.0.0.1:{port},mac=52:54:00:00:00:01"]
     append = f'console=ttyS0 quiet guest.run="{serve}"'
     command = [*JITEMU, *machine(riscv64_linux), "-append", append, *words]
     server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     try:
+        deadline = time.monotonic() + 60
+        while f":{port:04X} 00000000:0000 0A" not in Path("/proc/net/tcp").read_text():
+            assert time.monotonic() < deadline, "nobody listens"
+            time.sleep(0.1)
         ask = (
             "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do "
             "ping -c 1 -W 1 10.9.0.1 >/dev/null && break; done; "
