@@ -55,6 +55,7 @@ class Inputs:
             "root": lambda: self.folder("riscv64-root"),
             "image": lambda: self.folder("riscv64-linux") / "Image",
             "initrd": self._initramfs,
+            "modules": lambda: self.folder("riscv64-linux") / "initramfs.cpio.gz",
             "overlay": lambda: self._overlay(row),
             "data": lambda: data_file(size),
         }

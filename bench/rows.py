@@ -47,9 +47,18 @@ def _speed(name: str, algorithm: str) -> Row:
     return Row(name, "debian", about, (*command, *options), same=False, rate=RATE)
 
 
+def _transfer(name: str, direction: str) -> Row:
+    """A file through a forwarded port, compared on the host with what was sent."""
+    command = ("{python}", "-m", "bench.transfer", direction, "{n}", "{system}")
+    machine = ("-M", "virt", "-m", "1G", "-nographic", "-kernel", "{image}", "-initrd", "{modules}")
+    about = f"MiB {direction} the guest by TCP through hostfwd"
+    return Row(name, "net", about, (*command, *machine), size=50, same=False, rate=NET_RATE)
+
+
 CONSOLE = "console=ttyS0"
 MACHINE = ("{system}", "-M", "virt", "-m", "128M", "-nographic", "-kernel", "{image}")
 RATE = r"\+F:\d+:[^:]*:([\d.]+)"  # bytes/s in the -mr output of openssl speed
+NET_RATE = r"\+F:net:\w+:(\d+)"
 
 INTEGER = (
     _program("integer", "sieve", 1200, "sieve of Eratosthenes"),
@@ -188,4 +197,6 @@ ROWS = (
         same=False,
     ),
     *(_in_guest(row) for row in INTEGER),
+    _transfer("net-to-guest", "to"),
+    _transfer("net-from-guest", "from"),
 )

@@ -54,6 +54,7 @@ SYSTEM_ROOTS = (
     "guest_time",
     "fetch_translate",
     "flush_tlb",
+    "csr_read",
 )
 
 
