@@ -300,9 +300,7 @@ def make(cipher_algorithm: str, mode: str, hash_name: str) -> tuple[LuksHeader, 
 def set_digest(header: LuksHeader, key: bytes, milliseconds: int) -> None:
     """Make the check value of a new volume's key."""
     header.digest_iterations = max(1000, _iterations(header, milliseconds, DIGEST_BYTES) // 8)
-    header.digest = _derive(
-        header, key, header.digest_salt, header.digest_iterations, DIGEST_BYTES
-    )
+    header.digest = _derive(header, key, header.digest_salt, header.digest_iterations, DIGEST_BYTES)
 
 
 def set_slot(
@@ -327,5 +325,3 @@ def clear_slot(header: LuksHeader, number: int, write: Write) -> None:
     slot.active = False
     slot.iterations = 0
     slot.salt = bytes(32)
-
-

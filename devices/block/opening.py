@@ -296,7 +296,9 @@ def _unlock(image: Qcow2Image, node: Node, mode: Mode) -> None:
     encrypt = cast("Node", node.get("encrypt") or {})
     secret = encrypt.get("key-secret")
     if secret is None:
-        fail(f"Could not open '{image.name}': Parameter 'encrypt.key-secret' is required for cipher")
+        fail(
+            f"Could not open '{image.name}': Parameter 'encrypt.key-secret' is required for cipher"
+        )
     if secret not in mode.secrets:
         fail(f"Could not open '{image.name}': No secret with id '{secret}'")
     header = luks_header(image)
@@ -352,7 +354,11 @@ def _open_backing(image: Qcow2Image, node: Node, mode: Mode) -> None:
             image.backing = open_named(name, format, inner, more)
     except UserError as error:
         image.close_files()
-        fail(f"Could not open backing file: {error}" if "backing file" not in str(error) else str(error))
+        fail(
+            f"Could not open backing file: {error}"
+            if "backing file" not in str(error)
+            else str(error)
+        )
     except BaseException:
         image.close_files()
         raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jitemu.cli.options import Option, Shown
+from jitemu.cli.options import Option, Shown, on_off
 from jitemu.keyval import Taker, parse, parse_any
 from jitemu.messages import warn
 from jitemu.system.plugged import KEY, NOTHING, DeviceSpec
@@ -64,6 +64,16 @@ def _fw_cfg(before: tuple[tuple[str, bytes], ...], text: str) -> tuple[tuple[str
         raise ValueError(f"can't load {file}: {error.strerror}") from None
 
 
+def _global(before: tuple[str, ...], text: str) -> tuple[str, ...]:
+    """The one that QEMU's users give: which layout virtio-mmio has."""
+    key, _, value = text.partition("=")
+    if key != "virtio-mmio.force-legacy":
+        raise ValueError(f"there is no such property here: {key}")
+    if on_off(value):
+        raise ValueError("only the layout of virtio 1.0 and later is here; set it to off")
+    return (*before, text)
+
+
 DEVICE = Option(
     "device",
     "driver[,prop[=value][,...]]",
@@ -90,4 +100,11 @@ FW_CFG = Option(
     (),
     _fw_cfg,
 )
-DEVICE_OPTIONS = (DEVICE, DEVICE_FILE, FW_CFG)
+GLOBAL = Option(
+    "global",
+    "virtio-mmio.force-legacy=off",
+    "accepted, as this is how it is: virtio 1.0 and later",
+    (),
+    _global,
+)
+DEVICE_OPTIONS = (DEVICE, DEVICE_FILE, FW_CFG, GLOBAL)

@@ -157,6 +157,8 @@ def test_device_files_that_are_wrong(tmp_path: Path, content: str, message: str)
         (["-drive", "x,cache=maybe"], "cache=maybe"),
         (["-drive", "x,foo=1"], "does not support the option 'foo'"),
         (["-drive", "x,id=a", "-drive", "y,id=a"], "Duplicate ID 'a' for drive"),
+        (["-global", "virtio-mmio.force-legacy=on"], "only the layout of virtio 1.0"),
+        (["-global", "x.y=1"], "no such property here: x.y"),
         (["-blockdev", "driver=raw"], "'node-name' must be specified"),
         (["-fw_cfg", "opt/a"], "either a file or a string"),
         (["-fw_cfg", "opt/a,string=x,file=y"], "either a file or a string"),

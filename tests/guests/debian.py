@@ -57,7 +57,9 @@ LINKS = {
     "var/run": "/run",
     "var/lock": "/run/lock",
 }
-FOLDERS = "boot dev etc home media mnt opt proc root run srv sys tmp var/cache var/lib var/log var/tmp"
+FOLDERS = (
+    "boot dev etc home media mnt opt proc root run srv sys tmp var/cache var/lib var/log var/tmp"
+)
 STARTING_FILES = "etc/profile:profile root/.profile:dot.profile root/.bashrc:dot.bashrc".split()
 SET_UID = "usr/bin/su usr/bin/passwd usr/bin/mount usr/bin/umount".split()
 
@@ -137,7 +139,7 @@ def _control(package: Path) -> tuple[dict[str, bytes], str]:
 
 def _configure(root: Path, suite: str) -> None:
     """What the packages' scripts would have left, as far as a system needs it."""
-    for name in FOLDERS.split():
+    for name in FOLDERS:
         (root / name).mkdir(parents=True, exist_ok=True)
     for name in ("tmp", "var/tmp"):
         (root / name).chmod(0o1777)

@@ -56,32 +56,48 @@ def check_options(options: CreateOptions) -> None:
         fail("Cluster size must be a power of two between 512 and 2048k")
     if options.extended_l2:
         if options.version < 3:
-            fail("Extended L2 entries are only supported with compatibility level 1.1 and above (use version=v3 or greater)")
+            fail(
+                "Extended L2 entries are only supported with compatibility level 1.1 and above (use version=v3 or greater)"
+            )
         if cluster < 16384:
-            fail("Extended L2 entries are only supported with cluster sizes of at least 16384 bytes")
+            fail(
+                "Extended L2 entries are only supported with cluster sizes of at least 16384 bytes"
+            )
     bits = options.refcount_bits
     if bits > 64 or bits < 1 or bits & bits - 1:
         fail("Refcount width must be a power of two and may not exceed 64 bits")
     if options.version < 3:
         if bits != 16:
-            fail("Different refcount widths than 16 bits require compatibility level 1.1 or above (use version=v3 or greater)")
+            fail(
+                "Different refcount widths than 16 bits require compatibility level 1.1 or above (use version=v3 or greater)"
+            )
         if options.lazy_refcounts:
-            fail("Lazy refcounts only supported with compatibility level 1.1 and above (use version=v3 or greater)")
+            fail(
+                "Lazy refcounts only supported with compatibility level 1.1 and above (use version=v3 or greater)"
+            )
         if options.data_file:
-            fail("External data files are only supported with compatibility level 1.1 and above (use version=v3 or greater)")
+            fail(
+                "External data files are only supported with compatibility level 1.1 and above (use version=v3 or greater)"
+            )
         if options.compression != "zlib":
-            fail("Non-zlib compression type is only supported with compatibility level 1.1 and above (use version=v3 or greater)")
+            fail(
+                "Non-zlib compression type is only supported with compatibility level 1.1 and above (use version=v3 or greater)"
+            )
     if options.data_file_raw:
         if not options.data_file:
             fail("data-file-raw requires data-file")
         if options.backing_file:
             fail("Backing file and data-file-raw cannot be used at the same time")
     if options.backing_file and options.preallocation != "off" and not options.extended_l2:
-        fail("Backing file and preallocation can only be used at the same time if extended_l2 is enabled")
+        fail(
+            "Backing file and preallocation can only be used at the same time if extended_l2 is enabled"
+        )
     if options.backing_format and not options.backing_file:
         fail("Backing format cannot be used without backing file")
     if h.l1_entries(_header(options), options.size) > h.MAX_L1_BYTES // 8:
-        fail("The image size is too large for file format 'qcow2' (try using a larger cluster size)")
+        fail(
+            "The image size is too large for file format 'qcow2' (try using a larger cluster size)"
+        )
 
 
 def _header(options: CreateOptions) -> h.Header:
