@@ -98,15 +98,12 @@ def open_named(
         if format:
             node.setdefault("driver", format)
         node.update(nested(options or {}))
-        image = open_described(node, mode, name)
-    else:
-        node = nested(options or {})
-        node["file"] = {"driver": "file", "filename": host_path(name)}
-        if format:
-            node["driver"] = format
-        image = open_described(node, mode, name)
-    image.name = name
-    return image
+        return open_described(node, mode, name)
+    node = nested(options or {})
+    node["file"] = {"driver": "file", "filename": host_path(name)}
+    if format:
+        node["driver"] = format
+    return open_described(node, mode, name)
 
 
 def open_described(node: Node, mode: Mode, name: str = "") -> BlockImage:
@@ -296,7 +293,9 @@ def _unlock(image: Qcow2Image, node: Node, mode: Mode) -> None:
     encrypt = cast("Node", node.get("encrypt") or {})
     secret = encrypt.get("key-secret")
     if secret is None:
-        fail(f"Could not open '{image.name}': Parameter 'encrypt.key-secret' is required for cipher")
+        fail(
+            f"Could not open '{image.name}': Parameter 'encrypt.key-secret' is required for cipher"
+        )
     if secret not in mode.secrets:
         fail(f"Could not open '{image.name}': No secret with id '{secret}'")
     header = luks_header(image)
@@ -352,7 +351,11 @@ def _open_backing(image: Qcow2Image, node: Node, mode: Mode) -> None:
             image.backing = open_named(name, format, inner, more)
     except UserError as error:
         image.close_files()
-        fail(f"Could not open backing file: {error}" if "backing file" not in str(error) else str(error))
+        fail(
+            f"Could not open backing file: {error}"
+            if "backing file" not in str(error)
+            else str(error)
+        )
     except BaseException:
         image.close_files()
         raise

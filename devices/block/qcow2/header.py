@@ -271,7 +271,9 @@ def _parse_extensions(header: Header, head: bytes) -> None:
     if unknown:
         names = _feature_names(head, header.length, header.cluster_size)
         bits = (bit for bit in range(64) if unknown >> bit & 1)
-        listed = ", ".join(names.get(bit, f"Unknown incompatible feature: {1 << bit:x}") for bit in bits)
+        listed = ", ".join(
+            names.get(bit, f"Unknown incompatible feature: {1 << bit:x}") for bit in bits
+        )
         raise ValueError(f"Unsupported qcow2 feature(s): {listed}")
     for kind, data in _walk_extensions(head, header.length, header.cluster_size):
         match kind:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from jitemu.devices.block.buffers import clear, joined, part, store, total
+from jitemu.devices.block.hostfile import HostFile
 from jitemu.devices.block.image import BlockImage, Extent, check_range
 from jitemu.devices.block.qcow2 import header as h
 from jitemu.devices.block.qcow2.compression import Descriptor, compress, decompress
@@ -54,6 +55,7 @@ class Qcow2Image(BlockImage):
         """What unlocked it, which also gives the master key for another password."""
         self._unpacked: tuple[int, bytes] = (0, b"")
         self._packed_end = 0
+        self._preallocated: bool | None = None
         self._closed = False
         self._set_lazy()
 
@@ -388,4 +390,18 @@ class Qcow2Image(BlockImage):
         if kind == DATA and not self._cipher:
             found.offset = where
             found.file = self.data_file.name
+            if self._is_preallocated():
+                below = self.data_file.extent(where, count)
+                found.length, found.zero = below.length, below.zero
         return found
+
+    def _is_preallocated(self) -> bool:
+        """Whether many clusters are reserved that the host's file has no space for yet."""
+        if self._preallocated is None:
+            self._preallocated = False
+            if isinstance(self.file, HostFile):
+                used = -(-self.file.allocated_bytes >> self.cluster_bits)
+                limit = max(used * 10 // 9, used + 2)
+                end = -(-self.file.size >> self.cluster_bits)
+                self._preallocated = self.refcounts.count_used(end, limit) >= limit
+        return self._preallocated

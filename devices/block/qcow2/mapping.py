@@ -36,7 +36,6 @@ class Image(Protocol):
     cluster_bits: int
     size: int
     has_zero_flag: bool
-    has_backing: bool
     encrypted: bool
     external: bool
     """Guest data is in a data file, at the guest's offsets."""
@@ -44,6 +43,9 @@ class Image(Protocol):
     tables: Tables
     refcounts: Refcounts
     data_file: BlockImage
+
+    @property
+    def has_backing(self) -> bool: ...
 
     def read(self, offset: int, length: int) -> bytes: ...
 
@@ -128,7 +130,9 @@ class ClusterMap:
         """The cluster's place; EIO where it cannot be one."""
         offset = entry & OFFSET
         if offset & self.cluster - 1:
-            raise OSError(errno.EIO, f"cluster at 0x{offset:x} is not aligned; the image is corrupt")
+            raise OSError(
+                errno.EIO, f"cluster at 0x{offset:x} is not aligned; the image is corrupt"
+            )
         return offset
 
     def write(self, offset: int, buffers: Sequence[memoryview], length: int) -> None:
@@ -156,7 +160,9 @@ class ClusterMap:
         """Whether a write may go to the cluster itself."""
         return entry >> 62 == 2 and not entry & ZERO_FLAG and self.kind(entry) == DATA
 
-    def _write_new(self, offset: int, buffers: Sequence[memoryview], start: int, length: int) -> int:
+    def _write_new(
+        self, offset: int, buffers: Sequence[memoryview], start: int, length: int
+    ) -> int:
         """Write to clusters that are not the guest's yet; how many bytes were written."""
         table = self.image.tables.writable(offset >> self.l2_bits)
         at = self.index(offset)

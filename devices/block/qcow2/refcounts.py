@@ -283,6 +283,16 @@ class Refcounts:
         index = cluster // self.per_block
         return index >= len(self.table) or not self.table[index]
 
+    def count_used(self, end: int, limit: int) -> int:
+        """Clusters before ``end`` that are in use; counting stops at ``limit``."""
+        used = 0
+        for index in range(min(len(self.table), -(-end // self.per_block))):
+            values = self.block_values(index)[: end - index * self.per_block]
+            used += len(values) - values.count(0)
+            if used >= limit:
+                break
+        return used
+
     def block_values(self, index: int) -> list[int]:
         """All counts of one block; zeros where there is none."""
         block = self._load(index)

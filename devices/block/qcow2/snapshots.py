@@ -117,11 +117,12 @@ def list_snapshots(image: Qcow2Image) -> list[Snapshot]:
         fail(f"Could not open '{image.name}': {error.strerror}")
 
 
-def find(image: Qcow2Image, wanted: str) -> Snapshot | None:
-    """The snapshot with that id, or else that name."""
+def find(image: Qcow2Image, wanted: str, by_id: bool = True) -> Snapshot | None:
+    """The snapshot with that id (if ``by_id``), or else that name."""
     table = list_snapshots(image)
-    by_id = next((snapshot for snapshot in table if snapshot.id == wanted), None)
-    return by_id or next((snapshot for snapshot in table if snapshot.name == wanted), None)
+    found = [snapshot for snapshot in table if by_id and snapshot.id == wanted]
+    found += [snapshot for snapshot in table if snapshot.name == wanted]
+    return found[0] if found else None
 
 
 def _write_table(image: Qcow2Image, table: list[Snapshot]) -> None:
@@ -226,6 +227,7 @@ def take(image: Qcow2Image, name: str) -> Snapshot:
             0,
             0,
             image.size,
+            0,
         )
         _write_table(image, [*table, snapshot])
         image.flush()

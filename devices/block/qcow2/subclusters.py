@@ -93,7 +93,9 @@ class SubclusterMap(ClusterMap):
             return count
         return 0
 
-    def _write_new(self, offset: int, buffers: Sequence[memoryview], start: int, length: int) -> int:
+    def _write_new(
+        self, offset: int, buffers: Sequence[memoryview], start: int, length: int
+    ) -> int:
         table = self.image.tables.writable(offset >> self.l2_bits)
         at = self.index(offset)
         inside = offset & self.cluster - 1

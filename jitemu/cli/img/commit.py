@@ -23,7 +23,11 @@ def _base(image: Qcow2Image, name: str) -> BlockImage | None:
     if not name:
         return None
     for below in chain_of(image)[1:]:
-        if name == below.name or same_file(name, below.name) or same_file(beside(name, image.name), below.name):
+        if (
+            name == below.name
+            or same_file(name, below.name)
+            or same_file(beside(name, image.name), below.name)
+        ):
             return below
     fail(f"Did not find '{name}' in the backing chain of '{image.name}'")
 

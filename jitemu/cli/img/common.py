@@ -63,7 +63,9 @@ _NO_SECRETS: dict[str, bytes] = {}
 FORMAT = value("f", "fmt", "image format (guessed where it is not given)", "", str)
 IMAGE_OPTS = flag("image-opts", "file names are image options (driver=qcow2,file.filename=...)")
 OBJECT = Option("object", "objectdef", "secret,id=ID,data=TEXT or file=FILE", _NO_SECRETS, _secret)
-FORCE_SHARE = flag("U", "open without locks, beside a program that writes", aliases=("force-share",))
+FORCE_SHARE = flag(
+    "U", "open without locks, beside a program that writes", aliases=("force-share",)
+)
 QUIET = flag("q", "print nothing but errors")
 PROGRESS = flag("p", "show progress")
 OUTPUT = value("output", "ofmt", "human (default) or json", "human", _output)
@@ -119,11 +121,13 @@ def open_parsed(
             if wanted:
                 fail("--image-opts and --format are mutually exclusive")
             node = parse_keyval(name)
-            if "file" not in node and "filename" in node and node.get("driver") not in ("file", None):
+            if (
+                "file" not in node
+                and "filename" in node
+                and node.get("driver") not in ("file", None)
+            ):
                 node = {**node, "file": {"filename": node.pop("filename")}}
-            image = open_described(node, how, name)
-            image.name = name
-            return image
+            return open_described(node, how, name)
         return open_named(name, wanted or None, how)
     except OSError as error:
         raise UserError(f"Could not open '{name}': {error.strerror or error}") from None

@@ -8,7 +8,7 @@ from jitemu.cli.img.output import Advance, progress
 from jitemu.cli.options import Parsed, flag, value
 from jitemu.devices.block.chain import COPY_BYTES, extent_in_chain
 from jitemu.devices.block.image import BlockImage, Extent
-from jitemu.messages import fail
+from jitemu.messages import UserError, fail
 
 STRICT = flag("s", "strict: sizes and block states must be equal too")
 SECOND_FORMAT = value("F", "fmt", "the second image's format", "", str)
@@ -80,8 +80,16 @@ def run(parsed: Parsed) -> int:
     """Compare two disks; the exit status says whether they are the same."""
     if len(parsed.rest) != 2:
         fail("Expecting two image file names; 'jitemu img --help' has more information")
+    try:
+        return _run(parsed, *parsed.rest)
+    except UserError as error:
+        raise UserError(str(error), TROUBLE) from None
+    except OSError as error:
+        fail(f"compare: {error.strerror or error}", TROUBLE)
+
+
+def _run(parsed: Parsed, first: str, second: str) -> int:
     quiet = parsed[common.QUIET]
-    first, second = parsed.rest
     with common.open_parsed(parsed, first, read_only=True) as left:
         format = parsed[SECOND_FORMAT]
         with common.open_parsed(parsed, second, format, read_only=True) as right:
@@ -123,5 +131,4 @@ COMMAND = Command(
     ),
     "filename1 filename2",
     run,
-    TROUBLE,
 )

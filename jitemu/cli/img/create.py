@@ -86,11 +86,12 @@ def _look_at_backing(parsed: Parsed, format: str, name: str, given: dict[str, st
         common.check_format(given["backing_fmt"])
     if parsed[UNSAFE]:
         return
-    with open_named(
-        path,
-        given.get("backing_fmt") or None,
-        Mode(read_only=True, secrets=parsed[common.OBJECT]),
-    ) as image:
+    mode = Mode(read_only=True, secrets=parsed[common.OBJECT])
+    try:
+        image = open_named(path, given.get("backing_fmt") or None, mode)
+    except UserError as error:
+        fail(f"{error}; could not open backing image.")
+    with image:
         if "backing_fmt" not in given:
             fail(
                 "Backing file specified without backing format;"

@@ -11,7 +11,7 @@ from jitemu.cli.img.command import HELP, Command
 from jitemu.cli.img.getopt import HINT, parse_words
 from jitemu.cli.options import Option, Shown, invocation
 from jitemu.devices.block.opening import FORMATS
-from jitemu.messages import UserError, fail
+from jitemu.messages import fail
 
 MODULES = {
     "amend": "amend",
@@ -77,10 +77,7 @@ def main(words: Sequence[str]) -> int:
         if parsed[HELP]:
             raise Shown(help_text())
         return command.run(parsed)
-    except UserError as error:
-        raise UserError(str(error), command.error_status) from None
     except OSError as error:
-        text = error.strerror or str(error)
-        raise UserError(f"{name}: {text}", command.error_status) from None
+        fail(f"{name}: {error.strerror or error}")
     except RecursionError:
-        raise UserError(f"{name}: the image chain is too long", command.error_status) from None
+        fail(f"{name}: the image chain is too long")
