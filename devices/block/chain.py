@@ -165,4 +165,5 @@ def _read_padded(image: BlockImage | None, offset: int, length: int) -> bytes:
     if image is None:
         return bytes(length)
     inside = max(0, min(length, image.size - offset))
-    return image.read(offset, inside) + bytes(length - inside)
+    data = image.read(offset, inside) if inside else b""
+    return data + bytes(length - inside)

@@ -369,7 +369,7 @@ def set_writable(image: BlockImage, writable: bool) -> None:
         image.reopen(read_only=not writable)
         return
     if not writable:
-        image.flush()
+        image.settle() if isinstance(image, Qcow2Image) else image.flush()
     if isinstance(image, RawImage):
         set_writable(image.file, writable)
         _lock_raw(image.file, not writable)

@@ -226,7 +226,7 @@ def preallocate(image: Qcow2Image, offset: int, length: int, mode: str) -> None:
     """Give a range clusters: ``metadata`` reserves their place, ``falloc`` and ``full`` space."""
     if mode == "off" or not length:
         return
-    image.map.reserve(offset, -(-length >> image.cluster_bits))
+    places = image.map.reserve(offset, -(-length >> image.cluster_bits))
     image.flush()
     data: BlockImage = image.data_file
     end = data.size
@@ -237,8 +237,9 @@ def preallocate(image: Qcow2Image, offset: int, length: int, mode: str) -> None:
     if mode == "falloc" and isinstance(data, HostFile):
         data.preallocate(0, end)
     elif mode == "full":
-        for at in range(offset, offset + length, 1 << 20):
-            image.write(at, bytes(min(1 << 20, offset + length - at)))
+        for start, size in places:
+            for at in range(start, min(start + size, end), 1 << 20):
+                data.write(at, bytes(min(1 << 20, start + size - at, end - at)))
 
 
 def create_raw(path: str, size: int, preallocation: str = "off") -> None:

@@ -336,7 +336,7 @@ class Qcow2Image(BlockImage):
         self._closed = True
         try:
             if not self.read_only:
-                self._finish()
+                self.settle()
         finally:
             self.close_files()
 
@@ -349,10 +349,11 @@ class Qcow2Image(BlockImage):
             self.data_file.close()
         self.file.close()
 
-    def _finish(self) -> None:
+    def settle(self) -> None:
         """Leave the file as an image that nobody has open."""
         if self.tracker:
             self.tracker.store()
+            self.tracker = None
         if self._packed_end % self.header.cluster_size:
             self._pad_file()
         self.flush()

@@ -214,12 +214,20 @@ class ClusterMap:
     ) -> None:
         """Write data to new clusters, and around it what the guest's clusters had before."""
         image = self.image
-        rest = -(inside + length) & self.cluster - 1
+        rest = self.behind(offset + length, self.cluster)
         untouched = host >= image.data_file.size and not image.encrypted
         head = self._before(offset - inside, inside, zeroed, untouched)
         tail = self._before(offset + length, rest, zeroed, untouched)
         skipped = inside if head is None else 0
         image.put(host + skipped, [*(head or ()), *pieces, *(tail or ())])
+
+    def behind(self, end: int, unit: int) -> int:
+        """How much to write behind a request's end, to the next unit; an external data file
+        ends with the disk."""
+        rest = -end & unit - 1
+        if self.image.external:
+            rest = max(0, min(rest, -(-self.image.size // 512) * 512 - end))
+        return rest
 
     def _before(
         self, offset: int, length: int, zeroed: bool, untouched: bool
@@ -290,8 +298,10 @@ class ClusterMap:
         """Let ``count`` whole clusters be unallocated, so that the backing image shows."""
         self._change(offset, count, lambda _entry: 0)
 
-    def reserve(self, offset: int, count: int) -> None:
-        """Give clusters a place without writing to it; those that have one keep it."""
+    def reserve(self, offset: int, count: int) -> list[tuple[int, int]]:
+        """Give clusters a place without writing to it; those that have one keep it.
+        Offsets and lengths of the new places."""
+        places: list[tuple[int, int]] = []
         end = offset + (count << self.bits)
         while offset < end:
             span = self.span(offset, end - offset)
@@ -302,7 +312,9 @@ class ClusterMap:
                 continue
             host, taken = self._take_free(table, at, last, offset)
             self._place(table, at, host, taken)
+            places.append((host, taken << self.bits))
             offset += taken << self.bits
+        return places
 
     def _take_free(self, table: L2Table, at: int, last: int, guest: int) -> tuple[int, int]:
         step = self.words_per_entry

@@ -185,6 +185,13 @@ def _set_copied(image: Qcow2Image) -> None:
         tables.set_l1_flag(index, counts.get(place >> bits) == 1)
 
 
+def _check_room(image: Qcow2Image, clusters: dict[int, int]) -> None:
+    """Whether the refcounts are wide enough for one more of each."""
+    counts = image.refcounts
+    if any(counts.get(c) + times > counts.maximum for c, times in clusters.items()):
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+
 def _change_counts(image: Qcow2Image, clusters: dict[int, int], sign: int) -> None:
     for cluster, times in clusters.items():
         image.refcounts.change(cluster, 1, sign * times)
@@ -203,9 +210,7 @@ def take(image: Qcow2Image, name: str) -> Snapshot:
         raise OSError(errno.EFBIG, "File too large")
     _settle(image)
     tree = _tree_clusters(image, image.tables.l1)
-    limit = image.refcounts.maximum
-    if any(image.refcounts.get(c) + times > limit for c, times in tree.items()):
-        raise OSError(errno.EINVAL, "Invalid argument")
+    _check_room(image, tree)
     numbers = [int(s.id) for s in table if s.id.isdigit()]
     now = time.time_ns()
     l1 = image.tables.l1
@@ -247,6 +252,7 @@ def apply(image: Qcow2Image, snapshot: Snapshot) -> None:
         raise OSError(errno.EIO, "Snapshot L1 table offset invalid")
     old_tree = _tree_clusters(image, image.tables.l1)
     new_tree = _tree_clusters(image, wanted)
+    _check_room(image, new_tree)
     size = max(snapshot.l1_size, h.l1_entries(header, image.size))
     wanted.extend([0] * (size - len(wanted)))
     with _Marked(image):

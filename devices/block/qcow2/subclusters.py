@@ -138,7 +138,7 @@ class SubclusterMap(ClusterMap):
         image = self.image
         inside = offset & self.cluster - 1
         before = offset & self.sub - 1
-        behind = -(offset + length) & self.sub - 1
+        behind = self.behind(offset + length, self.sub)
         untouched = cluster >= image.data_file.size and not image.encrypted
         head = self._before(offset - before, before, False, untouched)
         tail = self._before(offset + length, behind, False, untouched)

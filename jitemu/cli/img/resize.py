@@ -10,7 +10,7 @@ from jitemu.devices.block.hostfile import HostFile
 from jitemu.devices.block.qcow2.create import preallocate
 from jitemu.devices.block.qcow2.image import Qcow2Image
 from jitemu.devices.block.raw import RawImage
-from jitemu.messages import fail, warn
+from jitemu.messages import fail
 
 SHRINK = flag("shrink", "allow to lose what is behind the new end")
 MODES = ("off", "metadata", "falloc", "full")
@@ -44,11 +44,11 @@ def run(parsed: Parsed) -> int:
         if wanted <= 0:
             fail("New image size must be positive")
         if wanted < before and not parsed[SHRINK]:
-            warn(
-                "Shrinking an image will delete all data beyond the shrunken image's end."
-                " Before performing such an operation, make sure there is no important data there."
+            fail(
+                "Use the --shrink option to perform a shrink operation; shrinking an image will"
+                " delete all data beyond the shrunken image's end. Before performing such an"
+                " operation, make sure there is no important data there."
             )
-            fail("Use the --shrink option to perform a shrink operation.")
         mode = parsed[PREALLOCATION]
         if wanted < before and mode != "off":
             fail("Preallocation can only be used for growing images")
