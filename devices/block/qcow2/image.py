@@ -349,11 +349,15 @@ class Qcow2Image(BlockImage):
             self.data_file.close()
         self.file.close()
 
-    def settle(self) -> None:
-        """Leave the file as an image that nobody has open."""
+    def stop_tracking(self) -> None:
+        """Write the bitmaps back; the next write begins anew."""
         if self.tracker:
             self.tracker.store()
             self.tracker = None
+
+    def settle(self) -> None:
+        """Leave the file as an image that nobody has open."""
+        self.stop_tracking()
         if self._packed_end % self.header.cluster_size:
             self._pad_file()
         self.flush()

@@ -204,6 +204,8 @@ class Refcounts:
 
     def _create(self, index: int) -> _Block:
         """A block for clusters that have none, in the first of them."""
+        if index >= MAX_REFTABLE_BYTES // 8:
+            raise OSError(errno.EFBIG, f"{self._file.name}: the refcount table cannot grow further")
         if index >= len(self.table):
             self._grow_table(index)
             block = self._load(index)

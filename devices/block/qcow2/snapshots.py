@@ -148,10 +148,13 @@ def _tree_clusters(image: Qcow2Image, l1: array[int]) -> dict[int, int]:
     found: dict[int, int] = {}
     bits = image.cluster_bits
     step = image.map.words_per_entry
+    end = image.refcounts.tail() << bits
     for l1_entry in l1:
         place = l1_entry & OFFSET
         if not place:
             continue
+        if place >= end or place & (1 << bits) - 1:
+            raise OSError(errno.EIO, "an L1 table leads out of the file")
         found[place >> bits] = found.get(place >> bits, 0) + 1
         for entry in words(image.file.read(place, 1 << bits))[::step]:
             if entry & COMPRESSED:
@@ -160,6 +163,8 @@ def _tree_clusters(image: Qcow2Image, l1: array[int]) -> dict[int, int]:
                     found[cluster] = found.get(cluster, 0) + 1
             elif entry & OFFSET and not image.external:
                 cluster = image.map.host(entry) >> bits
+                if cluster << bits >= end:
+                    raise OSError(errno.EIO, "an L2 table leads out of the file")
                 found[cluster] = found.get(cluster, 0) + 1
     return found
 
