@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from jitemu.isa import Decoder, Isa
 
 USER_ROOTS = (
+    "spawn_apart",
     "user_find_block",
     "user_look_around",
     "user_link_block",
@@ -36,6 +37,7 @@ USER_ROOTS = (
     "page_note",
 )
 SYSTEM_ROOTS = (
+    "spawn_apart",
     "system_find_block",
     "system_look_around",
     "system_link_block",

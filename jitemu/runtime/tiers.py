@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
@@ -19,14 +18,12 @@ from jitemu.runtime.engine import PAGE, CodeSpace, Processor
 from jitemu.runtime.known import Candidate, KnownRegions, packs_folder, same_code
 from jitemu.runtime.lookup import REQUEST_SAMPLE
 from jitemu.runtime.records import Record
+from jitemu.runtime.spawn import start_apart
 from jitemu.runtime.worker import reader, receive, send
 
 if TYPE_CHECKING:
     from jitemu.frontends.riscv.cpu import CpuModel
 
-_SYS_CLONE = 56
-_WCLONE = -0x80000000
-_MOST_FILES = 1 << 20
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _START = (
     f"import sys; sys.path.insert(0, {_ROOT!r}); from jitemu.runtime.worker import main; main()"
@@ -74,38 +71,19 @@ def _block_signals() -> None:
 
 class Worker:
     """A compile worker's process.  Its pipes are unbuffered: buffers have locks, which a
-    fork of the guest could find held by another thread.
+    fork of the guest could find held by another thread."""
 
-    Neither SIGCHLD nor wait() of a guest that lives in this process may see it: it is a
-    grandchild, and the process between was cloned without an exit signal.
-    """
-
-    def __init__(self) -> None:
-        theirs, ours = os.pipe()
-        results, answers = os.pipe()
-        ours, results = descriptors.move_up(ours), descriptors.move_up(results)
+    def __init__(self, spawn: int) -> None:
+        """``spawn``: the address of the native ``spawn_apart``."""
+        theirs, ours = map(descriptors.move_up, os.pipe())
+        results, answers = map(descriptors.move_up, os.pipe())
+        nowhere = descriptors.move_up(os.open(os.devnull, os.O_WRONLY))
         self.requests: BinaryIO = os.fdopen(ours, "wb", buffering=0, closefd=False)
         self.results: BinaryIO = os.fdopen(results, "rb", buffering=0, closefd=False)
         # Neither the guest's folder nor its environment decides what is imported.
-        arguments = [sys.executable, "-I", "-c", _START]
-        clone = ctypes.PyDLL(None).syscall
-        between = clone(_SYS_CLONE, 0, 0, 0, 0, 0)
-        if between == 0:
-            try:
-                if clone(_SYS_CLONE, 0, 0, 0, 0, 0):
-                    os._exit(0)
-                os.setsid()
-                os.dup2(theirs, 0)
-                os.dup2(answers, 1)
-                os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-                os.closerange(3, _MOST_FILES)  # a pipe of the guest's would never end
-                os.chdir("/")
-                os.execv(arguments[0], arguments)
-            finally:
-                os._exit(127)
-        os.close(theirs)
-        os.close(answers)
-        os.waitpid(between, _WCLONE)
+        start_apart(spawn, [sys.executable, "-I", "-c", _START], (theirs, answers, nowhere))
+        for file in (theirs, answers, nowhere):
+            descriptors.close(file)
 
     def close(self) -> None:
         """End it: its input ends.  In a fork's child: leave it to the parent."""
@@ -265,7 +243,7 @@ class Tiers:
 
     def _worker(self) -> Worker:
         if self.worker is None:
-            self.worker = Worker()
+            self.worker = Worker(self.space.symbols["native.spawn_apart"])
             cpu = self.cpu
             model = (cpu.name, sorted(cpu.extensions), sorted(cpu.flags))
             folder = packs_folder(self.cache_name) if self.cache_name else ""
