@@ -97,7 +97,9 @@ def allowed(
     return found
 
 
-def verify(path: Path, operations: Sequence[Operation], flushed: int, begun: int, size: int) -> None:
+def verify(
+    path: Path, operations: Sequence[Operation], flushed: int, begun: int, size: int
+) -> None:
     """QEMU finds leaks at most, and every sector has an allowed stamp."""
     check = subprocess.run(["qemu-img", "check", str(path)], capture_output=True, text=True)
     assert check.returncode in (CLEAN, LEAKS), (check.returncode, check.stdout, check.stderr)
@@ -135,9 +137,7 @@ def kill_writer(seed: int, folder: Path) -> None:
     assert done.returncode in (CLEAN, LEAKS), done
 
 
-def _write_until_killed(
-    path: Path, operations: Sequence[Operation], counters: mmap.mmap
-) -> None:
+def _write_until_killed(path: Path, operations: Sequence[Operation], counters: mmap.mmap) -> None:
     """The child: how many operations are flushed, and begun, is in ``counters`` (and that it
     has begun at all).  Never returns."""
     try:

@@ -11,14 +11,13 @@ import signal
 import struct
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 from jitemu.cli.img.info import describe
 from jitemu.devices.block.image import BlockImage
 from jitemu.devices.block.opening import Mode, open_image, open_named
 from jitemu.devices.block.qcow2 import bitmaps, snapshots
-from jitemu.devices.block.qcow2 import header as h
 from jitemu.devices.block.qcow2.check import check
 from jitemu.devices.block.qcow2.create import CreateOptions, create, create_raw
 from jitemu.devices.block.qcow2.image import Qcow2Image
@@ -111,7 +110,9 @@ class Corpus:
             case 1:
                 struct.pack_into(">Q", data, at, chance.choice((*_VALUES, *_WIDE)))
             case 2:
-                struct.pack_into(">Q", data, at, chance.choice(places) | chance.choice((0, 1 << 63, 1 << 62)))
+                struct.pack_into(
+                    ">Q", data, at, chance.choice(places) | chance.choice((0, 1 << 63, 1 << 62))
+                )
             case 3:
                 data[at + chance.randrange(8)] ^= 1 << chance.randrange(8)
             case _:
@@ -167,21 +168,24 @@ def _write(path: str) -> None:
         _attempt(image.flush)
 
 
+def _find(path: str) -> None:
+    _check(path, "")
+
+
+def _repair(path: str) -> None:
+    _check(path, "all")
+
+
 def examine(path: Path, data: bytes) -> None:
     """All that can be done with an image, to one that is damaged."""
-    for action in (
-        _look,
-        _read,
-        lambda name: _check(name, ""),
-        lambda name: _check(name, "all"),
-        _write,
-    ):
+    for action in (_look, _read, _find, _repair, _write):
         path.write_bytes(data)
-        _attempt(lambda action=action: action(str(path)))
+        with contextlib.suppress(UserError, OSError):
+            action(str(path))
 
 
 @contextlib.contextmanager
-def watched_files(folder: Path) -> Iterator[None]:
+def watched_files(folder: Path) -> Generator[None]:
     """AssertionError if a file outside a folder is opened."""
     watching = True
     inside = os.path.realpath(folder)

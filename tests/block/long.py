@@ -1,9 +1,9 @@
 """Long forms of the tests of disk images.
 
-    python -m tests.block.long sequences 10000 [first]
-    python -m tests.block.long kills 500 [first]
-    python -m tests.block.long power 500 [first]
-    python -m tests.block.long images 100000 [first]
+python -m tests.block.long sequences 10000 [first]
+python -m tests.block.long kills 500 [first]
+python -m tests.block.long power 500 [first]
+python -m tests.block.long images 100000 [first]
 """
 
 from __future__ import annotations

@@ -333,7 +333,16 @@ class Sequence:
             if size != len(self.disk):
                 return  # qemu-img reads snapshots with the disk's present size
             old = self.folder / "old.raw"
-            qemu("qemu-img", "convert", "-l", f"snapshot.name={name}", "-O", "raw", str(self.path), str(old))
+            qemu(
+                "qemu-img",
+                "convert",
+                "-l",
+                f"snapshot.name={name}",
+                "-O",
+                "raw",
+                str(self.path),
+                str(old),
+            )
             assert old.read_bytes() == content, f"snapshot {name} differs"
 
     def message(self) -> str:

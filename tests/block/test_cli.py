@@ -293,10 +293,12 @@ SCRIPTS: dict[str, str] = {
         map b.qcow2
     """,
     "encryption": """
-        create --object secret,id=s,data=pw -f qcow2 -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 e.qcow2 2M
+        create --object secret,id=s,data=pw -f qcow2 \
+            -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 e.qcow2 2M
         info e.qcow2
         info --output=json e.qcow2
-        check --object secret,id=s,data=pw --image-opts driver=qcow2,file.filename=e.qcow2,encrypt.key-secret=s
+        check --object secret,id=s,data=pw --image-opts \
+            driver=qcow2,file.filename=e.qcow2,encrypt.key-secret=s
         map e.qcow2
     """,
     "command lines": """
@@ -345,7 +347,9 @@ def _same_contents(left: Path, right: Path) -> None:
     """Both programs left the same files, with disks that QEMU reads the same."""
     assert {path.name for path in left.iterdir()} == {path.name for path in right.iterdir()}
     for name in sorted(path.name for path in right.glob("*.qcow2")):
-        done = [qemu_img(folder, "convert", "-O", "raw", name, "as-raw") for folder in (left, right)]
+        done = [
+            qemu_img(folder, "convert", "-O", "raw", name, "as-raw") for folder in (left, right)
+        ]
         assert done[0].status == done[1].status, (name, done)
         if done[0].status == 0:
             assert (left / "as-raw").read_bytes() == (right / "as-raw").read_bytes(), name

@@ -341,9 +341,8 @@ class ClusterMap:
                 table = tables.writable(index)
                 tables.set(table, self.index(offset), new)
                 for before, after in zip(old, new, strict=True):
-                    if before != after and (before ^ after) & (OFFSET | COMPRESSED):
-                        self.drop(before)
-                    elif self.image.external and before & COPIED and not after & COPIED:
+                    lost = before & ~after & COPIED if self.image.external else 0
+                    if (before ^ after) & (OFFSET | COMPRESSED) or lost:
                         self.drop(before)
             offset += span
 

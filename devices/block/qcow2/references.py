@@ -156,7 +156,8 @@ class Collector:
                 continue
             if place_of_data & self.header.cluster_size - 1:
                 self.error(
-                    f"offset={place_of_data:x}: Cluster is not properly aligned; L2 entry corrupted."
+                    f"offset={place_of_data:x}: Cluster is not properly aligned;"
+                    " L2 entry corrupted."
                 )
                 continue
             if active:

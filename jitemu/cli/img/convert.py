@@ -81,7 +81,8 @@ def _check(parsed: Parsed) -> None:
         fail("Must specify image file name")
     if len(parsed.rest) > 2 and parsed[TARGET_BACKING]:
         fail(
-            "Having a backing file for the target makes no sense when concatenating multiple input images"
+            "Having a backing file for the target makes no sense"
+            " when concatenating multiple input images"
         )
     if len(parsed.rest) > 2 and (parsed[BITMAPS] or parsed[SNAPSHOT]):
         fail(
@@ -124,6 +125,8 @@ def _target_options(parsed: Parsed, size: int) -> dict[str, str]:
             fail("backing file format must be specified (-F)")
     if parsed[COMPRESS] and (given.get("encrypt.format") or given.get("encryption") == "on"):
         fail("Compression and encryption not supported at the same time")
+    if parsed[COMPRESS] and given.get("preallocation", "off") != "off":
+        fail("Compression and preallocation not supported at the same time")
     if parsed[COMPRESS] and given.get("data_file"):
         fail("Compression and an external data file not supported at the same time")
     return given
