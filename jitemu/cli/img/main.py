@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import io
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -60,6 +62,9 @@ def help_text() -> str:
 
 def main(words: Sequence[str]) -> int:
     """Run one subcommand; the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="surrogateescape")  # names in images may be any bytes
     if not words:
         fail(f"Not enough arguments{HINT}")
     name, *rest = words
