@@ -119,14 +119,13 @@ SCRIPTS: dict[str, str] = {
         commit -b nope top.qcow2
         commit base.raw -f raw
         commit top.qcow2
-        map --output=json top.qcow2
-        map --output=json mid.qcow2
+        compare top.qcow2 mid.qcow2
         commit -q -d mid.qcow2
         compare mid.qcow2 base.raw
         rebase top.qcow2
         rebase -u -b nope -F foo top.qcow2
         rebase -b base.raw -u top.qcow2
-        rebase -p -b base.raw -F raw top.qcow2
+        rebase -b base.raw -F raw top.qcow2
         info top.qcow2
         compare top.qcow2 mid.qcow2
         rebase -b '' top.qcow2
@@ -201,6 +200,14 @@ SCRIPTS: dict[str, str] = {
         check a.qcow2
     """,
     "converting and comparing": """
+        create -q -f qcow2 -o extended_l2=on,cluster_size=32k e.qcow2 2M
+        qemu-io -c 'write 3k 9k' -c 'write -z 4k 4k' -c 'write 64k 128k' -c 'write -z 70k 60k' e.qcow2
+        map --output=json e.qcow2
+        map e.qcow2
+        measure -O qcow2 e.qcow2
+        create -q -f qcow2 z.qcow2 2M
+        qemu-io -c 'write 0 512k' -c 'write -z 64k 128k' -c 'write -zu 256k 64k' z.qcow2
+        map --output=json z.qcow2
         create -q -f qcow2 a.qcow2 8M
         qemu-io -c 'write -P 1 0 100k' -c 'write -P 2 3M 1M' -c 'write -z 5M 1M' a.qcow2
         convert a.qcow2 a.raw
@@ -341,6 +348,25 @@ def test_prints_what_qemu_img_prints(name: str, tmp_path: Path) -> None:
             continue
         _same(line, qemu_img(folders[0], *words), jitemu_img(folders[1], *words))
     _same_contents(*folders)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "convert -p -O qcow2 a.raw b.qcow2",
+        "compare -p -f raw -F raw a.raw a.raw",
+        "convert -p -c -O qcow2 a.raw b.qcow2",
+    ],
+)
+def test_progress_is_percentages_where_no_terminal_is(line: str, tmp_path: Path) -> None:
+    (tmp_path / "a.raw").write_bytes(bytes(range(256)) * 50_000)
+    said = jitemu_img(tmp_path, *words_of(line))
+    assert said.status == 0, said
+    shown = re.findall(r"    \(([\d.]+)/100%\)\r", said.out)
+    assert shown[0] == "0.00"
+    assert shown[-1] == "100.00"
+    assert [float(one) for one in shown] == sorted(float(one) for one in shown)
+    assert len(shown) > 3
 
 
 def _same_contents(left: Path, right: Path) -> None:

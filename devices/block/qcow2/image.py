@@ -381,7 +381,7 @@ class Qcow2Image(BlockImage):
         kind, count, where = next(runs)
         if kind != PACKED:
             for following, more, place in runs:
-                if following != kind or (kind == DATA and place != where + count):
+                if following != kind or (where or place) and place != where + count:
                     break
                 count += more
         data = kind in (DATA, PACKED)
@@ -392,10 +392,10 @@ class Qcow2Image(BlockImage):
             count = count if zero else min(count, behind)
         found = Extent(count, data, zero, kind != UNALLOCATED)
         found.compressed = kind == PACKED
-        if kind == DATA and not self._cipher:
+        if (kind == DATA or (where and kind != PACKED)) and not self._cipher:
             found.offset = where
             found.file = self.data_file.name
-            if self._is_preallocated():
+            if kind == DATA and self._is_preallocated():
                 below = self.data_file.extent(where, count)
                 found.length, found.zero = below.length, below.zero
         return found

@@ -27,7 +27,7 @@ from jitemu.devices.block.qcow2.tables import (
 UNALLOCATED, ZERO, DATA, PACKED = range(4)
 EntryChange = Callable[[int], int]
 Run = tuple[int, int, int]
-"""Kind, length in bytes, and where: a host offset, or the L2 entry of a packed cluster."""
+"""Kind, length in bytes, and where: a host offset (0: none), or a packed cluster's L2 entry."""
 
 
 class Image(Protocol):
@@ -103,18 +103,22 @@ class ClusterMap:
         kind = self.kind(entry)
         count = at + 1
         where = 0
-        if kind == DATA:
+        if kind == PACKED:
+            where = entry
+        elif kind == DATA or entry & OFFSET:
             expected = entry + self.cluster
             while count <= last and entries[count] == expected:
                 count += 1
                 expected += self.cluster
             where = self.host(entry) + inside
-        elif kind == PACKED:
-            where = entry
         else:
-            while count <= last and self.kind(entries[count]) == kind:
+            while count <= last and self._same(entries[count], kind):
                 count += 1
         return kind, min(length, (count - at << self.bits) - inside), where
+
+    def _same(self, entry: int, kind: int) -> bool:
+        """Whether an entry without a place is of a kind."""
+        return not entry & OFFSET and self.kind(entry) == kind
 
     def kind(self, entry: int) -> int:
         """How an L2 entry's cluster is stored."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jitemu.cli.img import common
 from jitemu.cli.img.command import Command
+from jitemu.cli.img.getopt import HINT
 from jitemu.cli.options import Parsed, flag, value
 from jitemu.cli.options import size as parse_bytes
 from jitemu.devices.block.hostfile import HostFile
@@ -28,15 +29,16 @@ PREALLOCATION = value("preallocation", "prealloc", "off, metadata, falloc or ful
 def run(parsed: Parsed) -> int:
     """Grow or shrink a disk."""
     if len(parsed.rest) != 2:
-        fail("Expecting image file name and size; 'jitemu img --help' has more information")
+        few = len(parsed.rest) < 2
+        fail(f"{'Not enough arguments' if few else 'Expecting image file name and size'}{HINT}")
     name, text = parsed.rest
     sign = text[:1] if text[:1] in ("+", "-") else ""
     try:
         count = parse_bytes(text.removeprefix(sign) if sign else text)
     except ValueError:
         fail(
-            "Parameter 'size' expects a non-negative number below 2^64 with an optional"
-            " suffix k, M, G, T, P or E"
+            "Parameter 'size' expects a non-negative number below 2^64; optional suffix"
+            " k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta- and exabytes, respectively."
         )
     with common.open_parsed(parsed, name, read_only=False) as image:
         before = image.size
