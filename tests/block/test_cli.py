@@ -54,6 +54,9 @@ SCRIPTS: dict[str, str] = {
         info wide.qcow2
         create -f qcow2 -o extended_l2=on,compression_type=zstd x.qcow2 10M
         info x.qcow2
+        create -f qcow2 odd.qcow2 1000
+        info odd.qcow2
+        resize odd.qcow2 1500
         create r.raw 3000
         info r.raw
         info --output=json -f raw r.raw
@@ -201,7 +204,8 @@ SCRIPTS: dict[str, str] = {
     """,
     "converting and comparing": """
         create -q -f qcow2 -o extended_l2=on,cluster_size=32k e.qcow2 2M
-        qemu-io -c 'write 3k 9k' -c 'write -z 4k 4k' -c 'write 64k 128k' -c 'write -z 70k 60k' e.qcow2
+        qemu-io -c 'write 3k 9k' -c 'write -z 4k 4k' e.qcow2
+        qemu-io -c 'write 64k 128k' -c 'write -z 70k 60k' e.qcow2
         map --output=json e.qcow2
         map e.qcow2
         measure -O qcow2 e.qcow2

@@ -136,6 +136,42 @@ def test_snapshot_mode_leaves_the_file_alone(tmp_path: Path) -> None:
     assert path.read_bytes() == pattern()
 
 
+def test_runtime_options(tmp_path: Path) -> None:
+    path = str(tmp_path / "a.qcow2")
+    create(path, CreateOptions(size=SIZE))
+    options = {"detect-zeroes": "unmap", "discard": "unmap", "cache.no-flush": "on"}
+    with open_image(path, options=options) as image:
+        image.write(0, b"x" * 200_000)
+        image.write(0, bytes(131_072))
+        assert image.extent(0, SIZE).zero
+        image.flush()
+    first = qemu("qemu-img", "map", "--output=json", path).splitlines()[0]
+    assert '"length": 131072, "depth": 0, "present": true, "zero": true' in first
+    with open_image(path, options={"discard": "ignore"}) as image:
+        image.discard(131_072, 65536)
+        assert image.read(131_072, 10) == b"x" * 10
+    unlocked = {"driver": "qcow2", "file": {"filename": path, "locking": "off"}}
+    with open_image(path), open_node(unlocked) as second:
+        assert second.size == SIZE
+    for key in ("detect-zeroes", "no-such-option"):
+        with pytest.raises(UserError, match=key):
+            open_image(path, options={key: "perhaps"})
+
+
+def test_commit_over_an_image_that_is_shorter(tmp_path: Path) -> None:
+    base, middle, top = (str(tmp_path / name) for name in ("base", "middle", "top"))
+    (tmp_path / "base").write_bytes(b"b" * SIZE)
+    create(middle, CreateOptions(size=SIZE // 2, backing_file=base, backing_format="raw"))
+    create(top, CreateOptions(size=SIZE, backing_file=middle, backing_format="qcow2"))
+    with open_image(top) as image:
+        image.write(0, b"t" * 10)
+    with open_image(top, read_only=True) as image:
+        content = image.read(0, SIZE)
+    assert content == b"t" * 10 + b"b" * (SIZE // 2 - 10) + bytes(SIZE // 2)
+    assert jitemu_img(tmp_path, "commit", "-q", "-b", base, top).status == 0
+    assert (tmp_path / "base").read_bytes() == content
+
+
 def test_nodes_nest(tmp_path: Path) -> None:
     outer, content = tmp_path / "outer.qcow2", pattern()
     with_offset = tmp_path / "with-offset"

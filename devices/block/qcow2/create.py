@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from jitemu.devices.block import luks
+from jitemu.devices.block.access import lock_image
 from jitemu.devices.block.hostfile import HostFile
 from jitemu.devices.block.image import BlockImage
-from jitemu.devices.block.opening import lock_image
 from jitemu.devices.block.qcow2 import header as h
 from jitemu.devices.block.qcow2.image import Qcow2Image
 from jitemu.devices.block.qcow2.packing import pack_counts, word_bytes, words, zero_counts
@@ -150,6 +150,7 @@ def _write_empty(file: BlockImage, header: h.Header) -> None:
 
 def create(path: str, options: CreateOptions) -> None:
     """Make the image file (and its data file); UserError or OSError if that cannot be."""
+    options.size = -(-options.size // SECTOR) * SECTOR
     check_options(options)
     header = _header(options)
     header.pack()  # names that do not fit, before anything is made

@@ -146,7 +146,9 @@ class Header:
     def _extensions(self, names: FeatureNames) -> bytes:
         found: list[tuple[int, bytes]] = []
         if self.backing_format:
-            found.append((BACKING_FORMAT_EXT, self.backing_format.encode("utf-8", "surrogateescape")))
+            found.append(
+                (BACKING_FORMAT_EXT, self.backing_format.encode("utf-8", "surrogateescape"))
+            )
         if self.data_file:
             found.append((DATA_FILE_EXT, self.data_file.encode("utf-8", "surrogateescape")))
         if self.crypt_length:

@@ -8,10 +8,10 @@ from jitemu.cli.img.convert import RATE
 from jitemu.cli.img.copying import Rate
 from jitemu.cli.img.output import progress
 from jitemu.cli.options import Parsed, flag, value
+from jitemu.devices.block.access import same_file
 from jitemu.devices.block.chain import chain_of, commit
 from jitemu.devices.block.image import BlockImage
 from jitemu.devices.block.nodes import beside
-from jitemu.devices.block.opening import same_file
 from jitemu.devices.block.qcow2.image import Qcow2Image
 from jitemu.messages import fail
 

@@ -25,7 +25,7 @@ def _state(found: Extent) -> tuple[bool, bool, bool]:
     return found.data, found.zero, found.allocated
 
 
-def _difference(left: bytes, right: bytes) -> int:
+def _difference(left: bytes | bytearray, right: bytes | bytearray) -> int:
     """The first sector that differs; -1 if none does."""
     if left == right:
         return -1
@@ -45,6 +45,7 @@ def _compare_common(
     left: BlockImage, right: BlockImage, end: int, strict: bool, advance: Advance
 ) -> None:
     offset = 0
+    buffers = bytearray(COPY_BYTES), bytearray(COPY_BYTES)
     while offset < end:
         one, _ = extent_in_chain(left, offset, min(COPY_BYTES, end - offset))
         other, _ = extent_in_chain(right, offset, one.length)
@@ -52,7 +53,11 @@ def _compare_common(
         if strict and _state(one) != _state(other):
             raise _Different(f"Strict mode: Offset {offset} block status mismatch!")
         if not (_reads_zero(one) and _reads_zero(other)):
-            at = _difference(left.read(offset, length), right.read(offset, length))
+            if length != len(buffers[0]):
+                buffers = bytearray(length), bytearray(length)
+            left.readv(offset, [memoryview(buffers[0])])
+            right.readv(offset, [memoryview(buffers[1])])
+            at = _difference(*buffers)
             if at >= 0:
                 raise _Different(f"Content mismatch at offset {offset + at}!")
         offset += length

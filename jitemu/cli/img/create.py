@@ -12,8 +12,9 @@ from jitemu.cli.img.format_options import (
 )
 from jitemu.cli.img.getopt import HINT
 from jitemu.cli.options import Parsed, flag, size
+from jitemu.devices.block.access import same_file
 from jitemu.devices.block.nodes import beside
-from jitemu.devices.block.opening import FORMATS, Mode, open_named, same_file
+from jitemu.devices.block.opening import FORMATS, Mode, open_named
 from jitemu.devices.block.qcow2.create import create as create_qcow2
 from jitemu.devices.block.qcow2.create import create_raw
 from jitemu.messages import UserError, fail

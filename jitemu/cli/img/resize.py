@@ -30,15 +30,15 @@ def run(parsed: Parsed) -> int:
     """Grow or shrink a disk."""
     if len(parsed.rest) != 2:
         few = len(parsed.rest) < 2
-        fail(f"{'Not enough arguments' if few else 'Expecting image file name and size'}{HINT}")
+        fail(("Not enough arguments" if few else "Expecting image file name and size") + HINT)
     name, text = parsed.rest
     sign = text[:1] if text[:1] in ("+", "-") else ""
     try:
         count = parse_bytes(text.removeprefix(sign) if sign else text)
     except ValueError:
         fail(
-            "Parameter 'size' expects a non-negative number below 2^64; optional suffix"
-            " k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta- and exabytes, respectively."
+            "Parameter 'size' expects a non-negative number below 2^64; optional suffix k, M,"
+            " G, T, P or E means kilo-, mega-, giga-, tera-, peta- and exabytes, respectively."
         )
     with common.open_parsed(parsed, name, read_only=False) as image:
         before = image.size
@@ -54,6 +54,8 @@ def run(parsed: Parsed) -> int:
         mode = parsed[PREALLOCATION]
         if wanted < before and mode != "off":
             fail("Preallocation can only be used for growing images")
+        if wanted % 512 and isinstance(image, Qcow2Image):
+            fail("The new size must be a multiple of 512")
         wanted = -(-wanted // 512) * 512
         image.resize(wanted)
         if isinstance(image, Qcow2Image):
