@@ -90,4 +90,5 @@ class Sample:
     rss_kib: int  # the largest resident set of any one of these processes
     status: int  # exit status; -N: ended by signal N
     output: bytes = b""
+    workers: float = 0  # processor seconds of processes it left behind: compile workers
     trouble: str = ""  # one line on what went wrong; empty when nothing did

@@ -29,6 +29,7 @@ class Plan:
     rounds: int
     scale: str  # quick, normal or long
     timeout: float  # seconds for each run
+    by_cpu: bool = False  # ratios of processor time, for a machine that has other work
 
 
 class Session:
@@ -62,7 +63,9 @@ class _RowRun:
         self.size = row.scaled(plan.scale)
         self.expected: bytes | None = None
         self.contestants = {c.name: c for c in plan.contestants if self._template(c)}
-        self.result = RowResult(row.name, row.group, row.unit, self.size, self._reference())
+        by_cpu = plan.by_cpu and not row.rate
+        reference = self._reference()
+        self.result = RowResult(row.name, row.group, row.unit, self.size, reference, by_cpu)
 
     def _template(self, contestant: Contestant) -> tuple[str, ...]:
         return self.row.native if contestant.name == NATIVE else self.row.guest

@@ -108,6 +108,8 @@ def _run(parsed: Parsed) -> int:
         return 0
     from jitemu.system.processor import make_hart
 
+    reports = common.reports(parsed, log)
+
     def factory(space: PhysicalSpace, hart_id: int) -> Hart:
         return make_hart(
             space,
@@ -117,6 +119,11 @@ def _run(parsed: Parsed) -> int:
             symbol=symbols(config.boot_files()),
             hot_threshold=parsed[common.HOT_THRESHOLD],
             cache=not parsed[common.NO_CACHE],
+            reports=reports,
         )
 
-    return Machine(config, factory).run()
+    try:
+        return Machine(config, factory).run()
+    finally:
+        if reports is not None:
+            reports.write()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jitemu.ir.native import addressof, exchange, load64, native, store64
 from jitemu.ir.state import RuntimeState
+from jitemu.runtime import spawn as spawn  # the library has it too
 from jitemu.runtime.codetable import (
     FLAG_NO_CHAIN,
     HASH,

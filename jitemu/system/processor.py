@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from jitemu.frontends.riscv.cpu import CpuModel
     from jitemu.memory.physical import PhysicalSpace
+    from jitemu.runtime.reports import Reports
     from jitemu.system.tracing import HartLog
     from jitemu.trace import Log
 
@@ -120,6 +121,7 @@ def make_hart(
     symbol: Callable[[int], str],
     hot_threshold: int | None,
     cache: bool,
+    reports: Reports | None = None,
 ) -> EngineHart:
     """A hart of a machine with this memory.  ``symbol`` names addresses in traces."""
     guest = riscv64_system(cpu)
@@ -135,17 +137,20 @@ def make_hart(
 
         hart.log = HartLog(log, hart_id, hart.state)
     threshold = THRESHOLD if hot_threshold is None else hot_threshold
+    tiers = None
     if threshold and not each:
         # traces show every block
-        start_tiers(hart, code, cpu, threshold, cache and code.tracer is None)
+        tiers = start_tiers(hart, code, cpu, threshold, cache and code.tracer is None)
     else:
         hart.requested = lambda processor: hart.apply_changes()
+    if reports is not None:
+        reports.attach(code, tiers, symbol)
     return hart
 
 
 def start_tiers(
     hart: EngineHart, code: SystemSpace, cpu: CpuModel, threshold: int, use_cache: bool
-) -> None:
+) -> Tiers:
     """Let hot code become regions."""
 
     def snapshot(pc: int) -> tuple[Pieces, Callable[[], bool]]:
@@ -166,3 +171,4 @@ def start_tiers(
     tiers.attach(hart, lambda: dict(code.guest.context(hart.state["ctx"])))
     hart.requested = requested
     tiers.start()
+    return tiers

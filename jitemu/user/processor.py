@@ -148,6 +148,8 @@ def make_cpu(config: UserConfig, space: GuestSpace) -> EngineCpu:
         tiers = Tiers(code, model, lambda pc: snapshot(space, pc), threshold, use_cache)
         code.on_page = tiers.know_page
         tiers.start()
+    if config.reports is not None:
+        config.reports.attach(code, tiers, _symbols(space))
     return EngineCpu(code, tiers)
 
 
