@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from jitemu.messages import fail
 
@@ -146,9 +147,9 @@ class Cipher:
             fail(f"Could not open '{name}': LUKS key: {error}")
         self._vector = self._vectors(iv, key, name)
 
-        def make(number: int) -> Primitive[object]:
+        def make(number: int) -> Primitive[Any]:
             if chain == "ecb":
-                return Primitive(algorithm, modes.ECB())  # noqa: S305
+                return Primitive(algorithm, modes.ECB())
             vector = self._vector(number)
             return Primitive(algorithm, modes.XTS(vector) if chain == "xts" else modes.CBC(vector))
 
@@ -169,7 +170,7 @@ class Cipher:
 
         salted = Primitive(
             algorithms.AES(hashlib.new(hash_name, key).digest()),
-            modes.ECB(),  # noqa: S305
+            modes.ECB(),
         )
 
         def vector(number: int) -> bytes:

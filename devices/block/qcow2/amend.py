@@ -36,7 +36,8 @@ def set_lazy(image: Qcow2Image, lazy: bool) -> None:
     header = image.header
     if lazy and header.version < 3:
         fail(
-            "Lazy refcounts only supported with compatibility level 1.1 and above (use compat=1.1 or greater)"
+            "Lazy refcounts only supported with compatibility level 1.1 and above"
+            " (use compat=1.1 or greater)"
         )
     if not lazy:
         image.tables.lazy = False
@@ -56,7 +57,8 @@ def set_refcount_bits(image: Qcow2Image, bits: int) -> None:
         return
     if header.version < 3:
         fail(
-            "Different refcount widths than 16 bits require compatibility level 1.1 or above (use compat=1.1 or greater)"
+            "Different refcount widths than 16 bits require compatibility level 1.1 or above"
+            " (use compat=1.1 or greater)"
         )
     image.forget_packing()
     image.flush()
@@ -205,7 +207,8 @@ def change_keys(
             fail("No keyslots match given (old) password for erase operation")
         if len(wanted) == len(active) and not force:
             fail(
-                "Attempt to erase all the active keyslots, which will erase all the data in the image irreversibly - refusing operation"
+                "Attempt to erase all the active keyslots, which will erase all the data"
+                " in the image irreversibly - refusing operation"
             )
         for k in wanted:
             luks.clear_slot(header, k, write)

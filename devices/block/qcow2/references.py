@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jitemu.devices.block.qcow2 import header as h
 from jitemu.devices.block.qcow2.compression import Descriptor
 from jitemu.devices.block.qcow2.mapping import DATA
 from jitemu.devices.block.qcow2.packing import words
@@ -157,7 +156,8 @@ class Collector:
                 continue
             if place_of_data & self.header.cluster_size - 1:
                 self.error(
-                    f"offset={place_of_data:x}: Cluster is not properly aligned; L2 entry corrupted."
+                    f"offset={place_of_data:x}: Cluster is not properly aligned;"
+                    " L2 entry corrupted."
                 )
                 continue
             if active:
