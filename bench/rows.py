@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bench.inputs import PROGRAM_IN_GUEST
 from bench.model import Row
 
@@ -107,6 +109,31 @@ INTEGER = (
     _program("integer", "mix", 5300, "lists, matrices, state machine, CRC-16"),
 )
 
+
+def _step(name: str, tier: str, about: str) -> Row:
+    """What a step of translation costs, by guest instruction (bench/steps.py)."""
+    command = ("{python}", "-m", "bench.steps", name, "{program}")
+    rate = r"([\d.]+) instructions/s"
+    return Row(
+        f"step-{name}", "steps", about, command, source="mix", same=False, rate=rate, only=tier
+    )
+
+
+STEPS = (
+    _step("decode", "baseline", "fetch and decode"),
+    _step("choose", "baseline", "extract operands, choose the stencil"),
+    _step("copy", "baseline", "copy the stencil, note its holes"),
+    _step("finish", "baseline", "cold forms, stubs, holes, records"),
+    _step("block", "baseline", "a block of the baseline tier, all steps"),
+    _step("lift", "regions", "follow control flow, build micro-ops"),
+    _step("write", "regions", "micro-ops to LLVM's text"),
+    _step("parse", "regions", "LLVM reads the text"),
+    _step("optimise", "regions", "LLVM's passes"),
+    _step("emit", "regions", "LLVM makes the object"),
+    _step("link", "regions", "object to blob"),
+    _step("region", "regions", "a region, all steps"),
+)
+
 ROWS = (
     Row(
         "hello",
@@ -129,6 +156,11 @@ ROWS = (
         native=("{python}", "-c", "pass"),
     ),
     *INTEGER,
+    replace(
+        _program("instruction", "instructions", 10000, "time per guest instruction of each tier"),
+        instructions=200_000,
+    ),
+    *STEPS,
     _program("float", "nbody", 700, "gravity of five bodies, double"),
     _program("float", "matmul", 1800, "matrix product with fused multiply-add, double"),
     _program("float", "fft", 3800, "fast Fourier transform, double"),

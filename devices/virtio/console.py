@@ -7,13 +7,11 @@ import struct
 from jitemu.devices.device import UINT32, Device, prop
 from jitemu.devices.virtio.device import VirtioDevice
 from jitemu.devices.virtio.queue import Queue, QueueError
-from jitemu.devices.virtio.serial_port import ANY, BUS, VirtSerialPort
+from jitemu.devices.virtio.serial_port import ANY, BUS, PORT_OPEN, VirtSerialPort
 
 MULTIPORT = 1 << 1
-CONFIG = struct.Struct("<HHII")
 CONTROL = struct.Struct("<IHH")
-DEVICE_READY, DEVICE_ADD, PORT_READY, CONSOLE_PORT, PORT_OPEN, PORT_NAME = 0, 1, 3, 4, 6, 7
-QUEUE_SIZE = 128
+DEVICE_READY, DEVICE_ADD, PORT_READY = 0, 1, 3
 CONTROL_IN, CONTROL_OUT = 2, 3  # queue numbers
 MOST_WAITING = 256  # control messages that the driver leaves unread
 
@@ -35,29 +33,27 @@ class VirtioSerial(VirtioDevice):
         super().realize()
         self.ports: dict[int, VirtSerialPort] = {}
         self._control: list[bytes] = []
+        self._work = {CONTROL_IN: self._send_control, CONTROL_OUT: self._take_control}
 
     def queue_sizes(self) -> list[int]:
-        return [QUEUE_SIZE] * (2 * self.max_ports + 2)
+        return [128] * (2 * self.max_ports + 2)
 
     def device_features(self) -> int:
         return MULTIPORT
 
     def config(self) -> bytes:
-        return CONFIG.pack(0, 0, self.max_ports, 0)
+        return struct.pack("<HHII", 0, 0, self.max_ports, 0)
 
     def attach(self, child: Device) -> None:
         assert isinstance(child, VirtSerialPort)
-        number = child.nr
-        if number == ANY:
-            free = [n for n in range(child.lowest, self.max_ports) if n not in self.ports]
-            number = free[0] if free else ANY
-        if number >= self.max_ports:
-            raise ValueError(f"max_ports is {self.max_ports}: there is no port for this")
-        if number in self.ports or number < child.lowest:
-            raise ValueError(f"port {number} is in use or for consoles only")
+        free = [n for n in range(child.lowest, self.max_ports) if n not in self.ports]
+        number = free[0] if child.nr == ANY and free else child.nr
+        if number not in free:
+            raise ValueError(f"port {number} is in use, a console's, or not below max_ports")
         self.ports[number] = child
-        base = 0 if number == 0 else 2 * number + 2
-        child.connect(self, number, self.queues[base], self.queues[base + 1])
+        first = 0 if number == 0 else 2 * number + 2
+        child.connect(self, number, self.queues[first], self.queues[first + 1])
+        self._work |= {first: child.receive, first + 1: child.transmit}
 
     def reset(self) -> None:
         super().reset()
@@ -70,19 +66,13 @@ class VirtioSerial(VirtioDevice):
             port.open = not self.features & MULTIPORT  # which would say when it is opened
 
     def notified(self, queue: Queue) -> None:
-        if queue.index == CONTROL_IN:
-            self.guarded(self._send_control)
-        elif queue.index == CONTROL_OUT:
-            self.guarded(lambda: self._take_control(queue))
-        else:
-            for port in self.ports.values():
-                if queue is port.input:
-                    port.receive()
-                elif queue is port.output:
-                    port.transmit()
+        work = self._work.get(queue.index)
+        if work is not None:
+            self.guarded(work)
 
-    def _take_control(self, queue: Queue) -> None:
-        while (chain := queue.pop()) is not None:
+    def _take_control(self) -> None:
+        queue = self.queues[CONTROL_OUT]
+        while (chain := queue.take()) is not None:
             if chain.read_size() < CONTROL.size:
                 raise QueueError("control message too short")
             number, event, value = CONTROL.unpack(chain.read(CONTROL.size))
@@ -92,15 +82,11 @@ class VirtioSerial(VirtioDevice):
                 for each in self.ports:
                     self._tell(each, DEVICE_ADD, 1)
             elif event == PORT_READY and value and port is not None:
-                if port.console:
-                    self._tell(number, CONSOLE_PORT, 1)
-                if port.name:
-                    self._tell(number, PORT_NAME, 1, port.name.encode() + b"\0")
-                self._tell(number, PORT_OPEN, 1)
+                for each, data in port.greeting():
+                    self._tell(number, each, 1, data)
             elif event == PORT_OPEN and port is not None:
                 port.open = bool(value)
                 port.receive()
-        queue.resume()
         self.signal(queue)
         self._send_control()
 
@@ -110,6 +96,6 @@ class VirtioSerial(VirtioDevice):
 
     def _send_control(self) -> None:
         queue = self.queues[CONTROL_IN]
-        while self._control and queue.ready and (chain := queue.pop()) is not None:
+        while self._control and (chain := queue.take()) is not None:
             queue.push(chain, chain.write(self._control.pop(0)))
         self.signal(queue)

@@ -140,6 +140,15 @@ class Queue:
         self._next = (position + 1) & WORD
         return self._chain(head)
 
+    def take(self) -> Chain | None:
+        """The next chain of a queue that is ready; notifications are asked for if there is
+        none.  For devices that answer where they are notified."""
+        while self.ready:
+            chain = self.pop()
+            if chain is not None or not self.resume():
+                return chain
+        return None
+
     def unpop(self, count: int = 1) -> None:
         """Leave the chains that were taken last where they were."""
         self._next = (self._next - count) & WORD

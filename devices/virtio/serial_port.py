@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from jitemu.devices.virtio.device import VirtioDevice
 
 BUS = "virtio-serial-bus"
+CONSOLE_PORT, PORT_OPEN, PORT_NAME = 4, 6, 7  # events of control messages
 ANY = (1 << 32) - 1
 PIECE = 4096  # bytes taken from a buffer at once
 PIECES_AT_ONCE = 64  # then others have their turn
@@ -34,6 +35,12 @@ class VirtSerialPort(Device):
         """Called by the device that it is plugged into."""
         self._parent, self.number, self.input, self.output = parent, number, input, output
 
+    def greeting(self) -> list[tuple[int, bytes]]:
+        """Events that tell the driver of the port, and what goes with them."""
+        console = [(CONSOLE_PORT, b"")] if self.console else []
+        name = [(PORT_NAME, self.name.encode() + b"\0")] if self.name else []
+        return [*console, *name, (PORT_OPEN, b"")]
+
     def realize(self) -> None:
         self.open = False  # by the guest
         self._chain: Chain | None = None  # being transmitted, from byte _sent on
@@ -55,11 +62,10 @@ class VirtSerialPort(Device):
         queue, chardev = self.input, self._chardev
         if chardev is None:
             return
-        while self.open and queue.ready and (chain := queue.pop()) is not None:
+        while self.open and (chain := queue.take()) is not None:
             data = chardev.read(min(chain.write_size(), PIECE))
             if not data:
                 queue.unpop()
-                queue.resume()
                 break
             queue.push(chain, chain.write(data))
         self._parent.signal(queue)
@@ -70,12 +76,7 @@ class VirtSerialPort(Device):
 
     def _transmit(self) -> None:
         queue, chardev = self.output, self._chardev
-        while queue.ready:
-            chain = self._chain or queue.pop()
-            if chain is None:
-                if queue.resume():
-                    continue
-                break
+        while queue.ready and (chain := self._chain or queue.take()) is not None:
             self._chain = chain
             if chardev is not None and not self._pass(chain, chardev):
                 break

@@ -137,6 +137,8 @@ def _run(parsed: Parsed) -> int:
         return 0
     from jitemu.system.processor import make_hart
 
+    reports = common.reports(parsed, log)
+
     def factory(space: PhysicalSpace, hart_id: int) -> Hart:
         return make_hart(
             space,
@@ -146,6 +148,7 @@ def _run(parsed: Parsed) -> int:
             symbol=symbols(config.boot_files()),
             hot_threshold=parsed[common.HOT_THRESHOLD],
             cache=not parsed[common.NO_CACHE],
+            reports=reports,
         )
 
     try:
@@ -157,3 +160,6 @@ def _run(parsed: Parsed) -> int:
             if line := blame(error):
                 fail(f"-device-file: {line}")
         raise
+    finally:
+        if reports is not None:
+            reports.write()

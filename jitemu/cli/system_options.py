@@ -137,6 +137,8 @@ OPTIONS: tuple[Option[Any], ...] = (
     common.LOG_FILTER,
     common.HOT_THRESHOLD,
     common.NO_CACHE,
+    common.PERFMAP,
+    common.JITDUMP,
 )
 
 

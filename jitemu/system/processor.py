@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from jitemu.frontends.riscv.cpu import CpuModel
     from jitemu.memory.physical import PhysicalSpace
+    from jitemu.runtime.reports import Reports
     from jitemu.system.tracing import HartLog
     from jitemu.trace import Log
 
@@ -163,6 +164,7 @@ def make_hart(
     symbol: Callable[[int], str],
     hot_threshold: int | None,
     cache: bool,
+    reports: Reports | None = None,
 ) -> EngineHart:
     """A hart of a machine with this memory.  ``symbol`` names addresses in traces."""
     guest = riscv64_system(cpu)
@@ -175,17 +177,20 @@ def make_hart(
     hart = EngineHart(code, hart_id, cpu)
     hart.use_log(log)
     threshold = THRESHOLD if hot_threshold is None else hot_threshold
+    tiers = None
     if threshold and not each:
         # traces show every block
-        start_tiers(hart, code, cpu, threshold, cache and code.tracer is None)
+        tiers = start_tiers(hart, code, cpu, threshold, cache and code.tracer is None)
     else:
         hart.requested = lambda processor: hart.apply_changes()
+    if reports is not None:
+        reports.attach(code, tiers, symbol)
     return hart
 
 
 def start_tiers(
     hart: EngineHart, code: SystemSpace, cpu: CpuModel, threshold: int, use_cache: bool
-) -> None:
+) -> Tiers:
     """Let hot code become regions."""
 
     def snapshot(pc: int) -> tuple[Pieces, Callable[[], bool]]:
@@ -206,3 +211,4 @@ def start_tiers(
     tiers.attach(hart, lambda: dict(code.guest.context(hart.state["ctx"])))
     hart.requested = requested
     tiers.start()
+    return tiers

@@ -42,8 +42,9 @@ def session(guest: Path, emulator: tuple[str, ...], drive: list[str], command: s
         child.expect("guest login: ")
         child.sendline("root")
         child.expect(PROMPT)
-        child.sendline(f"stty -echo; export TERM=dumb; echo ==; {command}; echo ==")
-        child.expect("==\r\n(.*)==\r\n")
+        # the quotes keep the marks out of the echo of the command
+        child.sendline(f"echo b''egin; {command}; echo e''nd")
+        child.expect(r"begin\r+\n(.*)end\r+\n")
         assert child.match is not None and not isinstance(child.match, type)
         printed = str(child.match.group(1)).replace("\r", "")
         child.sendline("systemctl poweroff")

@@ -139,6 +139,13 @@ def test_a_qcow2_disk_keeps_what_is_written(riscv64_linux: Path, tmp_path: Path)
     check_ext4(raw)
 
 
+def test_readme_shows_this_device() -> None:
+    source = COUNTDOWN.read_text()
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    assert f"```python\n{source}```" in readme
+    assert len(source.splitlines()) == 25
+
+
 BROKEN_DEVICE = """
 from jitemu.devices.platform import PlatformDevice
 from jitemu.devices.registers import rw

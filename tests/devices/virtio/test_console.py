@@ -160,7 +160,7 @@ def test_ports_that_cannot_be() -> None:
         with pytest.raises(ValueError, match=message):
             rig.device.attach(VirtSerialPort(rig.host, texts))
     rig.device.attach(VirtConsole(rig.host, {}))
-    with pytest.raises(ValueError, match="max_ports is 3"):
+    with pytest.raises(ValueError, match="max_ports"):
         rig.device.attach(VirtConsole(rig.host, {}))
     with pytest.raises(ValueError, match="max_ports must"):
         VirtioSerial(rig.host, {"max_ports": "32"}).realize()
