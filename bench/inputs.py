@@ -56,6 +56,7 @@ class Inputs:
             "root": lambda: self.folder("riscv64-root"),
             "image": lambda: self.folder("riscv64-linux") / "Image",
             "initrd": self._initramfs,
+            "modules": lambda: self.folder("riscv64-linux") / "initramfs.cpio.gz",
             "overlay": lambda: self._overlay(row, "initramfs-small.cpio.gz"),
             "modules_overlay": lambda: self._overlay(row, "initramfs.cpio.gz"),
             "disk": lambda: data_file(DISK_KIB),

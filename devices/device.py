@@ -11,6 +11,8 @@ On an instance ``self.max_bytes`` is the value.  The command line has dashes for
 
 from __future__ import annotations
 
+from jitemu.keyval import on_off
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -37,14 +39,6 @@ class Kind(Generic[T]):
         self.parse = parse
         self.backend = backend
         """For references: the option whose ids these are ("drive")."""
-
-
-def _boolean(text: str) -> bool:
-    if text in ("on", "yes", "true", "y"):
-        return True
-    if text in ("off", "no", "false", "n"):
-        return False
-    raise ValueError("expects 'on' or 'off'")
 
 
 def _unsigned(bits: int) -> Kind[int]:
@@ -89,7 +83,7 @@ def one_of(name: str, *words: str) -> Kind[str]:
     return Kind(name, parse)
 
 
-BOOL = Kind("bool", _boolean)
+BOOL = Kind("bool", on_off)
 UINT16, UINT32, UINT64 = _unsigned(16), _unsigned(32), _unsigned(64)
 SIZE = Kind("size", _size)
 STR = Kind("str", str)

@@ -83,6 +83,8 @@ class StreamChardev(Chardev, Protocol):
         """Take bytes for the host, all of them."""
         ...
 
+    def close(self) -> None: ...
+
 
 class MachineControl(Protocol):
     """Ends or restarts the machine; the call returns, the effect follows."""
@@ -90,6 +92,27 @@ class MachineControl(Protocol):
     def shutdown(self, status: int) -> None: ...
 
     def reset(self) -> None: ...
+
+
+class EventSource(Scheduler, Protocol):
+    """A scheduler that watches file descriptors too; callbacks come in its thread with the
+    machine's lock held."""
+
+    def monotonic_ns(self) -> int: ...
+
+    def call_soon(self, callback: Callable[[], None]) -> None: ...
+
+    def add_reader(self, fd: int, callback: Callable[[], None]) -> None:
+        """Call back whenever ``fd`` has something to read, or is at its end."""
+        ...
+
+    def remove_reader(self, fd: int) -> None: ...
+
+    def add_writer(self, fd: int, callback: Callable[[], None]) -> None:
+        """Call back whenever ``fd`` can take something."""
+        ...
+
+    def remove_writer(self, fd: int) -> None: ...
 
 
 class GuestMemory(Protocol):

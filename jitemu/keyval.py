@@ -35,6 +35,15 @@ def parse(text: str, implied: str = "", flags: bool = True) -> dict[str, str]:
     return values
 
 
+def on_off(text: str) -> bool:
+    """``on`` and ``off``, also yes/no, true/false, y/n."""
+    if text in ("on", "yes", "true", "y"):
+        return True
+    if text in ("off", "no", "false", "n"):
+        return False
+    raise ValueError("expects 'on' or 'off'")
+
+
 def parse_json(text: str) -> dict[str, Any]:
     """The object of a JSON text; ValueError if it is something else."""
     import json

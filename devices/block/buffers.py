@@ -48,6 +48,11 @@ def store(buffers: Sequence[memoryview], data: bytes | memoryview) -> None:
         at += len(buffer)
 
 
+def are_zero(buffers: Sequence[memoryview]) -> bool:
+    """Whether all bytes are 0."""
+    return all(bytes(buffer) == bytes(len(buffer)) for buffer in buffers)
+
+
 def joined(buffers: Sequence[memoryview]) -> bytes:
     """The bytes of all buffers in one piece."""
     return b"".join(buffers)

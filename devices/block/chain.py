@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from jitemu.devices.block.access import set_writable
 from jitemu.devices.block.image import BlockImage, Extent
-from jitemu.devices.block.opening import set_writable
 from jitemu.devices.block.qcow2.image import Qcow2Image
 from jitemu.messages import fail
 
 COPY_BYTES = 2 << 20
+_ZEROS = bytes(COPY_BYTES)
 Advance = Callable[[int], None]
 """Gets the number of bytes that were done since the last call."""
 
@@ -58,12 +59,16 @@ def extent_in_chain(
         depth += 1
 
 
-def is_allocated_above(
-    image: BlockImage, base: BlockImage | None, offset: int, length: int
+def _is_from_above(
+    chain: list[BlockImage], base: BlockImage, offset: int, length: int
 ) -> tuple[bool, int]:
-    """Whether a range comes from above ``base``, and for how many bytes that is so."""
-    found, _ = extent_in_chain(image, offset, length, base)
-    return found.allocated, found.length
+    """Whether a range comes from above ``base``, and for how many bytes that is so.
+
+    Zeros behind the end of an image between them do: the base may have something there.
+    """
+    found, depth = extent_in_chain(chain[0], offset, length, base)
+    short = found.zero and chain[depth + 1] is not base
+    return found.allocated or short, found.length
 
 
 def _no_advance(_count: int) -> None:
@@ -84,6 +89,7 @@ def commit(
     target = base or image.backing
     if target is None:
         fail(f"{image.name}: Image does not have a backing file")
+    chain = chain_of(image)
     set_writable(target, True)
     try:
         if target.size < image.size:
@@ -91,8 +97,8 @@ def commit(
         offset = 0
         while offset < image.size:
             length = min(COPY_BYTES, image.size - offset)
-            allocated, length = is_allocated_above(image, target, offset, length)
-            if allocated:
+            above, length = _is_from_above(chain, target, offset, length)
+            if above:
                 copy_range(image, target, offset, length)
             advance(length)
             offset += length
@@ -112,9 +118,9 @@ def copy_range(source: BlockImage, target: BlockImage, offset: int, length: int)
         target.write(offset, data)
 
 
-def is_zero(data: bytes) -> bool:
-    """Whether all bytes are 0."""
-    return data == bytes(len(data))
+def is_zero(data: bytes | bytearray) -> bool:
+    """Whether all bytes are 0, at most COPY_BYTES."""
+    return data == (_ZEROS if len(data) == COPY_BYTES else _ZEROS[: len(data)])
 
 
 def rebase(
@@ -165,4 +171,5 @@ def _read_padded(image: BlockImage | None, offset: int, length: int) -> bytes:
     if image is None:
         return bytes(length)
     inside = max(0, min(length, image.size - offset))
-    return image.read(offset, inside) + bytes(length - inside)
+    data = image.read(offset, inside) if inside else b""
+    return data + bytes(length - inside)

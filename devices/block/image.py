@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 ZERO_CHUNK = bytes(1 << 20)
 
@@ -83,7 +84,7 @@ class BlockImage:
         """Write one piece of data."""
         self.writev(offset, [memoryview(data).cast("B")])
 
-    def __enter__(self) -> BlockImage:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_exception: object) -> None:

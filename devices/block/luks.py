@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from jitemu.messages import fail
 
@@ -146,9 +147,9 @@ class Cipher:
             fail(f"Could not open '{name}': LUKS key: {error}")
         self._vector = self._vectors(iv, key, name)
 
-        def make(number: int) -> Primitive[object]:
+        def make(number: int) -> Primitive[Any]:
             if chain == "ecb":
-                return Primitive(algorithm, modes.ECB())  # noqa: S305
+                return Primitive(algorithm, modes.ECB())
             vector = self._vector(number)
             return Primitive(algorithm, modes.XTS(vector) if chain == "xts" else modes.CBC(vector))
 
@@ -169,7 +170,7 @@ class Cipher:
 
         salted = Primitive(
             algorithms.AES(hashlib.new(hash_name, key).digest()),
-            modes.ECB(),  # noqa: S305
+            modes.ECB(),
         )
 
         def vector(number: int) -> bytes:
@@ -300,9 +301,7 @@ def make(cipher_algorithm: str, mode: str, hash_name: str) -> tuple[LuksHeader, 
 def set_digest(header: LuksHeader, key: bytes, milliseconds: int) -> None:
     """Make the check value of a new volume's key."""
     header.digest_iterations = max(1000, _iterations(header, milliseconds, DIGEST_BYTES) // 8)
-    header.digest = _derive(
-        header, key, header.digest_salt, header.digest_iterations, DIGEST_BYTES
-    )
+    header.digest = _derive(header, key, header.digest_salt, header.digest_iterations, DIGEST_BYTES)
 
 
 def set_slot(
@@ -327,5 +326,3 @@ def clear_slot(header: LuksHeader, number: int, write: Write) -> None:
     slot.active = False
     slot.iterations = 0
     slot.salt = bytes(32)
-
-

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
-from jitemu.devices.block import locks
+from jitemu.devices.block.access import (
+    is_on,
+    lock_image,
+    lock_raw,
+    make_ready,
+    set_runtime_options,
+)
 from jitemu.devices.block.hostfile import HostFile
 from jitemu.devices.block.image import BlockImage
 from jitemu.devices.block.nodes import Node, beside, host_path, nested, parse_json, protocol
@@ -41,6 +46,7 @@ class Mode:
     check: bool = False
     """For ``check``: a damaged image opens, nothing is repaired on the way."""
     no_backing: bool = False
+    locking: bool = True
     secrets: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
     chain: tuple[tuple[int, int], ...] = ()
     """Device and inode of the files that led here."""
@@ -98,23 +104,20 @@ def open_named(
         if format:
             node.setdefault("driver", format)
         node.update(nested(options or {}))
-        image = open_described(node, mode, name)
-    else:
-        node = nested(options or {})
-        node["file"] = {"driver": "file", "filename": host_path(name)}
-        if format:
-            node["driver"] = format
-        image = open_described(node, mode, name)
-    image.name = name
-    return image
+        return open_described(node, mode, name)
+    node = nested(options or {})
+    node["file"] = {"driver": "file", "filename": host_path(name)}
+    if format:
+        node["driver"] = format
+    return open_described(node, mode, name)
 
 
 def open_described(node: Node, mode: Mode, name: str = "") -> BlockImage:
     """Open what keys describe, in a mode."""
     driver = node.get("driver")
-    if _is(node.get("read-only")):
+    if is_on(node.get("read-only")):
         mode = replace(mode, read_only=True)
-    if _is(node.get("force-share")):
+    if is_on(node.get("force-share")):
         mode = replace(mode, force_share=True)
     if driver in ("file", "host_device") or (driver is None and "filename" in node):
         file = _open_file(node, mode)
@@ -124,16 +127,16 @@ def open_described(node: Node, mode: Mode, name: str = "") -> BlockImage:
         fail(f"Could not open '{name or node}': Cannot find device='' nor node-name='{file}'")
     if not isinstance(file, (dict, BlockImage)):
         fail(f"Could not open '{name or node}': A block device must be specified for \"file\"")
+    if isinstance(file, dict) and file.get("locking") in ("off", False):
+        mode = replace(mode, locking=False)
     child = _open_child(cast("Node | BlockImage", file), mode)
     try:
-        return _open_format(driver, node, child, mode)
+        image = _open_format(driver, node, child, mode)
+        set_runtime_options(image, node)
+        return image
     except BaseException:
         child.close()
         raise
-
-
-def _is(value: object) -> bool:
-    return value in (True, "on", "true", "yes", "y")
 
 
 def _open_child(file: Node | BlockImage, mode: Mode) -> BlockImage:
@@ -200,8 +203,8 @@ def _number(node: Node, key: str) -> int | None:
 
 
 def _open_raw(node: Node, child: BlockImage, mode: Mode, probed: bool) -> RawImage:
-    if not mode.force_share and not mode.metadata_only:
-        _lock_raw(child, mode.read_only)
+    if not (mode.force_share or mode.metadata_only) and mode.locking:
+        lock_raw(child, mode.read_only)
     return RawImage(
         child,
         read_only=mode.read_only,
@@ -212,26 +215,8 @@ def _open_raw(node: Node, child: BlockImage, mode: Mode, probed: bool) -> RawIma
     )
 
 
-def _lock_raw(file: BlockImage, read_only: bool) -> None:
-    """Lock a file that is a disk as it is: one writer, and readers beside it."""
-    if isinstance(file, HostFile):
-        if read_only:
-            file.lock((locks.CONSISTENT_READ,), ())
-        else:
-            file.lock((locks.CONSISTENT_READ, locks.WRITE), (locks.WRITE, locks.RESIZE))
-
-
-def lock_image(file: BlockImage, read_only: bool) -> None:
-    """Lock a file whose format has tables in it: nobody else may write it."""
-    if isinstance(file, HostFile):
-        used = (locks.CONSISTENT_READ,)
-        if not read_only:
-            used += (locks.WRITE, locks.RESIZE)
-        file.lock(used, (locks.WRITE, locks.RESIZE))
-
-
 def _open_qcow2(node: Node, child: BlockImage, mode: Mode) -> Qcow2Image:
-    if not mode.force_share:
+    if not mode.force_share and mode.locking:
         lock_image(child, mode.read_only)
     header = h.parse(child.read(0, min(child.size, 1 << h.MAX_CLUSTER_BITS)), child.name)
     if header.incompatible & h.CORRUPT and not mode.read_only and not mode.check:
@@ -251,23 +236,10 @@ def _open_qcow2(node: Node, child: BlockImage, mode: Mode) -> Qcow2Image:
         if header.crypt_method == h.LUKS_CRYPT and not mode.check:
             _unlock(image, node, mode)
     if not mode.read_only and not mode.check:
-        _make_ready(image)
+        make_ready(image)
     if not (mode.metadata_only or mode.check or mode.no_backing):
         _open_backing(image, node, mode)
     return image
-
-
-def _make_ready(image: Qcow2Image) -> None:
-    """Before the first write: repair what a crash left, drop marks of features not known."""
-    header = image.header
-    unknown = header.autoclear & ~h.KNOWN_AUTOCLEAR
-    if unknown:
-        header.autoclear &= h.KNOWN_AUTOCLEAR
-        image.save_header()
-    if header.incompatible & h.DIRTY:
-        from jitemu.devices.block.qcow2.check import repair_counts
-
-        repair_counts(image)
 
 
 def _open_data_file(image: Qcow2Image, node: Node, mode: Mode) -> None:
@@ -285,7 +257,7 @@ def _open_data_file(image: Qcow2Image, node: Node, mode: Mode) -> None:
         given = {"driver": "file", "filename": host_path(image.header.data_file)}
     inner = replace(mode, chain=_extended(mode, image.file))
     child = _open_child(cast("Node | BlockImage", given), inner)
-    if not mode.force_share:
+    if not mode.force_share and mode.locking:
         lock_image(child, mode.read_only)
     image.use_data_file(child)
 
@@ -296,7 +268,9 @@ def _unlock(image: Qcow2Image, node: Node, mode: Mode) -> None:
     encrypt = cast("Node", node.get("encrypt") or {})
     secret = encrypt.get("key-secret")
     if secret is None:
-        fail(f"Could not open '{image.name}': Parameter 'encrypt.key-secret' is required for cipher")
+        fail(
+            f"Could not open '{image.name}': Parameter 'encrypt.key-secret' is required for cipher"
+        )
     if secret not in mode.secrets:
         fail(f"Could not open '{image.name}': No secret with id '{secret}'")
     header = luks_header(image)
@@ -352,38 +326,11 @@ def _open_backing(image: Qcow2Image, node: Node, mode: Mode) -> None:
             image.backing = open_named(name, format, inner, more)
     except UserError as error:
         image.close_files()
-        fail(f"Could not open backing file: {error}" if "backing file" not in str(error) else str(error))
+        fail(
+            f"Could not open backing file: {error}"
+            if "backing file" not in str(error)
+            else str(error)
+        )
     except BaseException:
         image.close_files()
         raise
-
-
-def set_writable(image: BlockImage, writable: bool) -> None:
-    """Open an image's files for writing, or give that up; the backing chain stays as it is."""
-    if image.read_only == (not writable):
-        return
-    if isinstance(image, HostFile):
-        image.reopen(read_only=not writable)
-        return
-    if not writable:
-        image.flush()
-    if isinstance(image, RawImage):
-        set_writable(image.file, writable)
-        _lock_raw(image.file, not writable)
-        image.read_only = not writable
-    elif isinstance(image, Qcow2Image):
-        set_writable(image.file, writable)
-        lock_image(image.file, not writable)
-        if image.data_file is not image.file:
-            set_writable(image.data_file, writable)
-        image.read_only = not writable
-        if writable:
-            _make_ready(image)
-
-
-def same_file(left: str, right: str) -> bool:
-    """Whether two names are one host file."""
-    try:
-        return os.path.samefile(host_path(left), host_path(right))
-    except (OSError, UserError):
-        return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Sequence
 
-from jitemu.devices.block.buffers import joined, part, total
+from jitemu.devices.block.buffers import are_zero, joined, part, total
 from jitemu.devices.block.image import BlockImage, Extent, check_range
 from jitemu.devices.block.probe import PROBE_BYTES, guess_format
 from jitemu.messages import fail
@@ -34,6 +34,7 @@ class RawImage(BlockImage):
         self.probed = probed
         """Guessed to be raw: its first sector must go on looking like raw."""
         self.unmap = unmap
+        self.detect_zeroes = ""
         self._offset = offset
         self._window = size
         room = max(0, file.size - offset)
@@ -46,7 +47,11 @@ class RawImage(BlockImage):
         self.file.readv(offset + self._offset, buffers)
 
     def writev(self, offset: int, buffers: Sequence[memoryview]) -> None:
-        self._check_write(offset, total(buffers))
+        length = total(buffers)
+        self._check_write(offset, length)
+        if self.detect_zeroes and are_zero(buffers) and not (self.probed and offset < PROBE_BYTES):
+            self.write_zeroes(offset, length, self.detect_zeroes == "unmap")
+            return
         if self.probed and offset < PROBE_BYTES:
             head = bytearray(self.read(0, min(PROBE_BYTES, self.size)))
             data = joined(part(buffers, 0, len(head) - offset))

@@ -149,9 +149,9 @@ class Queue:
                 return chain
         return None
 
-    def unpop(self) -> None:
-        """Leave the chain that was taken last where it was."""
-        self._next = (self._next - 1) & WORD
+    def unpop(self, count: int = 1) -> None:
+        """Leave the chains that were taken last where they were."""
+        self._next = (self._next - count) & WORD
 
     def _chain(self, head: int) -> Chain:
         """The chain's buffers.  This runs once for each piece of a disk request, so bounds
@@ -205,6 +205,17 @@ class Queue:
         )
         self._used = (self._used + 1) & WORD
         self._used_words[1] = self._used
+
+    def push_together(self, done: list[tuple[Chain, int]]) -> None:
+        """Return several chains with what was written to each, which the driver sees at once."""
+        ring, used, size = self._ring, self._used, self.size
+        for chain, written in done:
+            if written:
+                self._memory.dma_wrote(chain.addresses, chain.writable, written)
+            at = RING_HEADER + used % size * USED_ELEMENT.size
+            USED_ELEMENT.pack_into(ring, at, chain.head, written)
+            used = (used + 1) & WORD
+        self._used = self._used_words[1] = used
 
     def interrupt_wanted(self) -> bool:
         """Whether the driver is to be told of what was pushed since the last time (2.7.7.2)."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from jitemu.cli.options import Option, flag, on_off, one_of
-from jitemu.keyval import Taker, parse, parse_any
+from jitemu.cli.options import Option, flag, one_of
+from jitemu.keyval import Taker, on_off, parse, parse_any
 from jitemu.messages import UserError, fail
 from jitemu.system.plugged import KEY, NOTHING, BackendSpec, DeviceSpec
 

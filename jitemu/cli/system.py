@@ -9,6 +9,7 @@ from jitemu.cli import common_options as common
 from jitemu.cli import system_options as options
 from jitemu.cli.device_options import DEVICE, DEVICE_FILE, FW_CFG
 from jitemu.cli.drive_options import SNAPSHOT, hard_disk
+from jitemu.cli.host_options import CHARDEV, MONITOR, OBJECT
 from jitemu.cli.options import ENVIRONMENT_PREFIXES, Parsed, Shown, parse
 from jitemu.messages import UserError, fail
 from jitemu.system.plugged import BackendSpec, DeviceSpec
@@ -22,17 +23,30 @@ if TYPE_CHECKING:
     from jitemu.system.hart import Hart
 
 
-def serial_devices(parsed: Parsed) -> tuple[str, ...]:
-    """What the serial ports are tied to.
+def consoles(parsed: Parsed) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What the serial ports are tied to, and what monitors.
 
-    Without -serial the first is the console, with the keys of Ctrl-A, unless there is no
-    display to take its place and no -nographic either (as QEMU has it).
+    What is not said is on standard input and output, both on the same with the keys of
+    Ctrl-A, unless there is no display to take its place and no -nographic either (as QEMU
+    has it).
     """
-    if parsed[options.SERIAL]:
-        return parsed[options.SERIAL]
+    serial, monitors = parsed[options.SERIAL], parsed[MONITOR]
+    has_monitor = parsed.given(MONITOR) or any(text.startswith("mon:") for text in serial)
     if parsed.given(options.DISPLAY) and not parsed[options.NOGRAPHIC]:
-        return ("null",)
-    return ("mon:stdio",)
+        return serial or ("null",), _but_none(monitors)
+    if not serial and not has_monitor:
+        return ("mon:stdio",), ()
+    if not has_monitor and "stdio" not in serial and not _uses_stdio(parsed):
+        monitors = ("stdio",)
+    return serial or ("stdio",), _but_none(monitors)
+
+
+def _uses_stdio(parsed: Parsed) -> bool:
+    return any(text.partition(",")[0] in ("stdio", "backend=stdio") for text in parsed[CHARDEV])
+
+
+def _but_none(monitors: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(text for text in monitors if text not in ("none", "null"))
 
 
 def check(parsed: Parsed) -> None:
@@ -90,11 +104,13 @@ def _run(parsed: Parsed) -> int:
     choice = parsed[options.MACHINE]
     model = common.cpu_model(parsed)
     log = common.make_log(parsed)
+    serial, monitors = consoles(parsed)
     plugged = parsed[DEVICE]
     for image in parsed.rest:
         plugged = hard_disk(plugged, image)
     config = MachineConfig(
         machine=choice.name,
+        name=parsed[options.NAME],
         memory=parsed[options.MEMORY],
         aclint=choice.aclint,
         isa=isa_string(model),
@@ -104,7 +120,10 @@ def _run(parsed: Parsed) -> int:
         initrd=parsed[options.INITRD],
         append=parsed[options.APPEND],
         dtb=parsed[options.DTB],
-        serial=serial_devices(parsed),
+        chardevs=parsed[CHARDEV],
+        serial=serial,
+        monitors=monitors,
+        captures=parsed[OBJECT],
         devices=tuple(spec for spec in plugged if isinstance(spec, DeviceSpec)),
         backends=tuple(spec for spec in plugged if isinstance(spec, BackendSpec)),
         fw_cfg=parsed[FW_CFG],
@@ -118,6 +137,8 @@ def _run(parsed: Parsed) -> int:
         return 0
     from jitemu.system.processor import make_hart
 
+    reports = common.reports(parsed, log)
+
     def factory(space: PhysicalSpace, hart_id: int) -> Hart:
         return make_hart(
             space,
@@ -127,6 +148,7 @@ def _run(parsed: Parsed) -> int:
             symbol=symbols(config.boot_files()),
             hot_threshold=parsed[common.HOT_THRESHOLD],
             cache=not parsed[common.NO_CACHE],
+            reports=reports,
         )
 
     try:
@@ -138,3 +160,6 @@ def _run(parsed: Parsed) -> int:
             if line := blame(error):
                 fail(f"-device-file: {line}")
         raise
+    finally:
+        if reports is not None:
+            reports.write()

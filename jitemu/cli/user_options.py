@@ -102,6 +102,8 @@ OPTIONS: tuple[Option[Any], ...] = (
     SEED,
     common.HOT_THRESHOLD,
     common.NO_CACHE,
+    common.PERFMAP,
+    common.JITDUMP,
     common.VERSION,
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -66,6 +67,7 @@ class SystemProcessor(Processor):
         state["ram_base"], state["ram_size"] = ram.base, ram.size
         state["ram_host"] = ram.host_address
         state["code_pages"] = space.code_pages.address
+        state["ctx_secret"] = int.from_bytes(os.urandom(8)) & ~1
         self._callbacks = (
             _ReadCallback(self._read),
             _WriteCallback(self._write),

@@ -8,7 +8,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from jitemu.devices.device import Device
+    from jitemu.devices.net.pcap import PcapDump
     from jitemu.system.machine import Machine
+    from jitemu.system.plugging import Backends
 
     Plugged = tuple["DeviceSpec | BackendSpec", ...]
 
@@ -24,6 +26,27 @@ class DeviceSpec:
         self.model = model
         self.texts = texts
         self.option = option
+
+
+class CaptureSpec:
+    """One ``-object filter-dump``: what passes a back end, in a file."""
+
+    def __init__(self, name: str, netdev: str, path: str, length: int, option: str) -> None:
+        self.name = name
+        self.netdev = netdev
+        self.path = path
+        self.length = length
+        self.option = option
+
+    def open(self, backends: Backends) -> PcapDump:
+        """Start it; UserError if that cannot be."""
+        from jitemu.devices.net.pcap import PcapDump
+        from jitemu.messages import fail
+
+        for netdev in backends.of_kind("netdev"):
+            if netdev.id == self.netdev:
+                return PcapDump(netdev, self.path, self.length, self.name)
+        fail(f"{self.option}: can't find netdev '{self.netdev}'")
 
 
 class BackendSpec:

@@ -100,6 +100,10 @@ class Backends:
             self.close()
             raise
 
+    def of_kind(self, kind: str) -> list[Any]:
+        """All of a kind, in their order."""
+        return [backend for (k, _), backend in self.by_id.items() if k == kind]
+
     def take(self, kind: str, name: str) -> Any:
         """For one device; ValueError if it is not there to be had."""
         key = (kind, name)

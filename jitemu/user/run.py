@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from jitemu.frontends.riscv.cpu import CpuModel
+    from jitemu.runtime.reports import Reports
     from jitemu.trace import Log
 
 STATUS_NOT_LOADABLE = 255
@@ -55,6 +56,7 @@ class UserConfig:
         one_insn: bool = False,
         hot_threshold: int | None = None,
         cache: bool = True,
+        reports: Reports | None = None,
         option_words: Sequence[str] = (),
         command: Sequence[str] = (),
         make_cpu: Callable[[UserConfig, GuestSpace], GuestCpu] | None = None,
@@ -74,6 +76,7 @@ class UserConfig:
         self.one_insn = one_insn
         self.hot_threshold = hot_threshold
         self.cache = cache
+        self.reports = reports
         self.option_words = option_words
         self.command = command
         """What runs another guest program (an execve); empty for this jitemu with
@@ -231,4 +234,8 @@ def run_user(config: UserConfig) -> int:
     thread = GuestThread(process, cpu, get_host_mask())
     process.signals.start(ignored)
     _set_comm(os.fsencode(config.program))
-    return process.run_main(thread)
+    if config.reports is not None:
+        process.before_exit = config.reports.write
+    status = process.run_main(thread)
+    process.before_exit()
+    return status

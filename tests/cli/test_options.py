@@ -10,7 +10,8 @@ import pytest
 
 from jitemu.cli import common_options as common
 from jitemu.cli import system_options, user_options
-from jitemu.cli.options import Shown, integer, on_off, parse, size
+from jitemu.cli.options import Shown, integer, parse, size
+from jitemu.keyval import on_off
 from jitemu.messages import UserError
 
 USER = user_options.OPTIONS

@@ -35,7 +35,10 @@ def set_lazy(image: Qcow2Image, lazy: bool) -> None:
     """lazy_refcounts=on|off."""
     header = image.header
     if lazy and header.version < 3:
-        fail("Lazy refcounts only supported with compatibility level 1.1 and above (use compat=1.1 or greater)")
+        fail(
+            "Lazy refcounts only supported with compatibility level 1.1 and above"
+            " (use compat=1.1 or greater)"
+        )
     if not lazy:
         image.tables.lazy = False
         image.flush()
@@ -53,7 +56,10 @@ def set_refcount_bits(image: Qcow2Image, bits: int) -> None:
     if bits == header.refcount_bits:
         return
     if header.version < 3:
-        fail("Different refcount widths than 16 bits require compatibility level 1.1 or above (use compat=1.1 or greater)")
+        fail(
+            "Different refcount widths than 16 bits require compatibility level 1.1 or above"
+            " (use compat=1.1 or greater)"
+        )
     image.forget_packing()
     image.flush()
     image.tables.write_counts()
@@ -200,7 +206,10 @@ def change_keys(
         if not wanted:
             fail("No keyslots match given (old) password for erase operation")
         if len(wanted) == len(active) and not force:
-            fail("Attempt to erase all the active keyslots, which will erase all the data in the image irreversibly - refusing operation")
+            fail(
+                "Attempt to erase all the active keyslots, which will erase all the data"
+                " in the image irreversibly - refusing operation"
+            )
         for k in wanted:
             luks.clear_slot(header, k, write)
     write(0, header.pack())

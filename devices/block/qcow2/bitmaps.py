@@ -126,7 +126,8 @@ def read_bits(image: Qcow2Image, bitmap: Bitmap) -> bytearray:
 
 def bits_bytes(size: int, granularity_bits: int) -> int:
     """Bytes for the bits of a disk."""
-    return -(-(-(-size >> granularity_bits)) // 8)
+    count = -(-size >> granularity_bits)
+    return -(-count // 8)
 
 
 def write_bits(image: Qcow2Image, bitmap: Bitmap, bits: bytes | bytearray) -> None:

@@ -66,20 +66,20 @@ class Checker:
         highest = expected.highest
         end = max(highest + 1, -(-image.file.size >> image.cluster_bits))
         per_block = counts.per_block
-        for index in range(max(-(-end // per_block), len(counts.table))):
+        for index in range(-(-end // per_block)):
             if counts.missing_block(index * per_block) and index * per_block > highest:
                 continue
             try:
-                values = counts.block_values(index)
+                values = counts.block_values(index)[: end - index * per_block]
             except OSError:
                 continue  # not aligned: an error that was counted with the table
-            wanted = expected.slice(index * per_block, per_block)
+            wanted = expected.slice(index * per_block, len(values))
+            highest = max(highest, index * per_block + self._last_used(values))
             if values == wanted:
                 continue
             for at, (count, reference) in enumerate(zip(values, wanted, strict=True)):
                 if count != reference:
                     self._different(index * per_block + at, count, reference)
-            highest = max(highest, index * per_block + self._last_used(values))
         self.result.image_end = highest + 1 << image.cluster_bits
 
     @staticmethod

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from jitemu.devices.block import luks
+from jitemu.devices.block.access import lock_image
 from jitemu.devices.block.hostfile import HostFile
 from jitemu.devices.block.image import BlockImage
-from jitemu.devices.block.opening import lock_image
 from jitemu.devices.block.qcow2 import header as h
 from jitemu.devices.block.qcow2.image import Qcow2Image
 from jitemu.devices.block.qcow2.packing import pack_counts, word_bytes, words, zero_counts
@@ -49,39 +50,66 @@ class CreateOptions:
     encryption: Encryption | None = None
 
 
+_V3 = "compatibility level 1.1 {} above (use version=v3 or greater)"
+
+
+def _problems(options: CreateOptions) -> Iterator[tuple[bool, str]]:
+    """Whether something is wrong, and what, in QEMU's words."""
+    cluster, bits, old = options.cluster_size, options.refcount_bits, options.version < 3
+    power = not cluster & cluster - 1
+    yield (
+        not power or not 512 <= cluster <= 2 << 20,
+        "Cluster size must be a power of two between 512 and 2048k",
+    )
+    extended = options.extended_l2
+    yield extended and old, f"Extended L2 entries are only supported with {_V3.format('and')}"
+    yield (
+        extended and cluster < 16384,
+        "Extended L2 entries are only supported with cluster sizes of at least 16384 bytes",
+    )
+    yield (
+        not 1 <= bits <= 64 or bool(bits & bits - 1),
+        "Refcount width must be a power of two and may not exceed 64 bits",
+    )
+    yield (
+        old and bits != 16,
+        f"Different refcount widths than 16 bits require {_V3.format('or')}",
+    )
+    yield (
+        old and options.lazy_refcounts,
+        f"Lazy refcounts only supported with {_V3.format('and')}",
+    )
+    data_file = bool(options.data_file)
+    yield old and data_file, f"External data files are only supported with {_V3.format('and')}"
+    yield (
+        old and options.compression != "zlib",
+        f"Non-zlib compression type is only supported with {_V3.format('and')}",
+    )
+    yield options.data_file_raw and not data_file, "data-file-raw requires data-file"
+    backing = bool(options.backing_file)
+    yield (
+        options.data_file_raw and backing,
+        "Backing file and data-file-raw cannot be used at the same time",
+    )
+    yield (
+        backing and options.preallocation != "off" and not extended,
+        "Backing file and preallocation can only be used at the same time if extended_l2 is on",
+    )
+    yield (
+        bool(options.backing_format) and not backing,
+        "Backing format cannot be used without backing file",
+    )
+    yield (
+        h.l1_entries(_header(options), options.size) > h.MAX_L1_BYTES // 8,
+        "The image size is too large for file format 'qcow2' (try using a larger cluster size)",
+    )
+
+
 def check_options(options: CreateOptions) -> None:
-    """UserError, in QEMU's words, for what no image can be."""
-    cluster = options.cluster_size
-    if cluster & cluster - 1 or not 512 <= cluster <= 2 << 20:
-        fail("Cluster size must be a power of two between 512 and 2048k")
-    if options.extended_l2:
-        if options.version < 3:
-            fail("Extended L2 entries are only supported with compatibility level 1.1 and above (use version=v3 or greater)")
-        if cluster < 16384:
-            fail("Extended L2 entries are only supported with cluster sizes of at least 16384 bytes")
-    bits = options.refcount_bits
-    if bits > 64 or bits < 1 or bits & bits - 1:
-        fail("Refcount width must be a power of two and may not exceed 64 bits")
-    if options.version < 3:
-        if bits != 16:
-            fail("Different refcount widths than 16 bits require compatibility level 1.1 or above (use version=v3 or greater)")
-        if options.lazy_refcounts:
-            fail("Lazy refcounts only supported with compatibility level 1.1 and above (use version=v3 or greater)")
-        if options.data_file:
-            fail("External data files are only supported with compatibility level 1.1 and above (use version=v3 or greater)")
-        if options.compression != "zlib":
-            fail("Non-zlib compression type is only supported with compatibility level 1.1 and above (use version=v3 or greater)")
-    if options.data_file_raw:
-        if not options.data_file:
-            fail("data-file-raw requires data-file")
-        if options.backing_file:
-            fail("Backing file and data-file-raw cannot be used at the same time")
-    if options.backing_file and options.preallocation != "off" and not options.extended_l2:
-        fail("Backing file and preallocation can only be used at the same time if extended_l2 is enabled")
-    if options.backing_format and not options.backing_file:
-        fail("Backing format cannot be used without backing file")
-    if h.l1_entries(_header(options), options.size) > h.MAX_L1_BYTES // 8:
-        fail("The image size is too large for file format 'qcow2' (try using a larger cluster size)")
+    """UserError for what no image can be."""
+    for wrong, text in _problems(options):
+        if wrong:
+            fail(text)
 
 
 def _header(options: CreateOptions) -> h.Header:
@@ -122,6 +150,7 @@ def _write_empty(file: BlockImage, header: h.Header) -> None:
 
 def create(path: str, options: CreateOptions) -> None:
     """Make the image file (and its data file); UserError or OSError if that cannot be."""
+    options.size = -(-options.size // SECTOR) * SECTOR
     check_options(options)
     header = _header(options)
     header.pack()  # names that do not fit, before anything is made
@@ -198,9 +227,9 @@ def preallocate(image: Qcow2Image, offset: int, length: int, mode: str) -> None:
     """Give a range clusters: ``metadata`` reserves their place, ``falloc`` and ``full`` space."""
     if mode == "off" or not length:
         return
-    image.map.reserve(offset, -(-length >> image.cluster_bits))
+    places = image.map.reserve(offset, -(-length >> image.cluster_bits))
     image.flush()
-    data = image.data_file
+    data: BlockImage = image.data_file
     end = data.size
     if not image.external:
         end = image.refcounts.tail() << image.cluster_bits
@@ -209,8 +238,9 @@ def preallocate(image: Qcow2Image, offset: int, length: int, mode: str) -> None:
     if mode == "falloc" and isinstance(data, HostFile):
         data.preallocate(0, end)
     elif mode == "full":
-        for at in range(offset, offset + length, 1 << 20):
-            image.write(at, bytes(min(1 << 20, offset + length - at)))
+        for start, size in places:
+            for at in range(start, min(start + size, end), 1 << 20):
+                data.write(at, bytes(min(1 << 20, start + size - at, end - at)))
 
 
 def create_raw(path: str, size: int, preallocation: str = "off") -> None:

@@ -39,7 +39,8 @@ BITMAPS_EXT = 0x23852875
 CRYPT_EXT = 0x0537BE77
 DATA_FILE_EXT = 0x44415441
 
-FEATURE_NAMES: tuple[tuple[int, int, str], ...] = (
+FeatureNames = tuple[tuple[int, int, str], ...]
+FEATURE_NAMES: FeatureNames = (
     (0, 0, "dirty bit"),
     (0, 1, "corrupt bit"),
     (0, 2, "external data file"),
@@ -103,7 +104,15 @@ class Header:
 
     def pack(self) -> bytes:
         """The header cluster's bytes; UserError if names and extensions do not fit."""
-        extensions = self._extensions() if self.version > 2 or self._has_extensions() else b""
+        packed = self._pack(FEATURE_NAMES)
+        if len(packed) > self.cluster_size:
+            packed = self._pack(())  # names of features are only for messages
+        if len(packed) > self.cluster_size or len(self.backing_file) > MAX_BACKING_NAME:
+            fail("Image header is too large: shorten the backing file's or the data file's name")
+        return packed
+
+    def _pack(self, names: FeatureNames) -> bytes:
+        extensions = self._extensions(names) if self.version > 2 or self._has_extensions() else b""
         length = V2_LENGTH if self.version == 2 else FULL_LENGTH + len(self.unknown_fields)
         name = self.backing_file.encode("utf-8", "surrogateescape")
         end = b"" if self.version == 2 and not extensions else struct.pack(">II", 0, 0)
@@ -129,25 +138,24 @@ class Header:
             )
             head += bytes([self.compression]).ljust(FULL_LENGTH - V3_LENGTH, b"\0")
             head += self.unknown_fields
-        packed = head + extensions + end + name
-        if len(packed) > self.cluster_size or len(name) > MAX_BACKING_NAME:
-            fail("Image header is too large: shorten the backing file's or the data file's name")
-        return packed
+        return head + extensions + end + name
 
     def _has_extensions(self) -> bool:
         return bool(self.backing_format or self.unknown_extensions)
 
-    def _extensions(self) -> bytes:
+    def _extensions(self, names: FeatureNames) -> bytes:
         found: list[tuple[int, bytes]] = []
         if self.backing_format:
-            found.append((BACKING_FORMAT_EXT, self.backing_format.encode()))
+            found.append(
+                (BACKING_FORMAT_EXT, self.backing_format.encode("utf-8", "surrogateescape"))
+            )
         if self.data_file:
             found.append((DATA_FILE_EXT, self.data_file.encode("utf-8", "surrogateescape")))
         if self.crypt_length:
             found.append((CRYPT_EXT, struct.pack(">QQ", self.crypt_offset, self.crypt_length)))
-        if self.version > 2:
-            names = (bytes([k, b]) + n.encode().ljust(46, b"\0") for k, b, n in FEATURE_NAMES)
-            found.append((FEATURE_NAMES_EXT, b"".join(names)))
+        if self.version > 2 and names:
+            rows = (bytes([k, b]) + n.encode().ljust(46, b"\0") for k, b, n in names)
+            found.append((FEATURE_NAMES_EXT, b"".join(rows)))
         if self.bitmaps:
             where = (self.bitmap_directory_size, self.bitmap_directory_offset)
             found.append((BITMAPS_EXT, _BITMAPS.pack(self.bitmaps, 0, *where)))
@@ -271,7 +279,9 @@ def _parse_extensions(header: Header, head: bytes) -> None:
     if unknown:
         names = _feature_names(head, header.length, header.cluster_size)
         bits = (bit for bit in range(64) if unknown >> bit & 1)
-        listed = ", ".join(names.get(bit, f"Unknown incompatible feature: {1 << bit:x}") for bit in bits)
+        listed = ", ".join(
+            names.get(bit, f"Unknown incompatible feature: {1 << bit:x}") for bit in bits
+        )
         raise ValueError(f"Unsupported qcow2 feature(s): {listed}")
     for kind, data in _walk_extensions(head, header.length, header.cluster_size):
         match kind:

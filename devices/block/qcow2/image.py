@@ -7,9 +7,11 @@ from array import array
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from jitemu.devices.block.buffers import clear, joined, part, store, total
+from jitemu.devices.block.buffers import are_zero, clear, joined, part, store, total
+from jitemu.devices.block.hostfile import HostFile
 from jitemu.devices.block.image import BlockImage, Extent, check_range
 from jitemu.devices.block.qcow2 import header as h
+from jitemu.devices.block.qcow2 import zeroing
 from jitemu.devices.block.qcow2.compression import Descriptor, compress, decompress
 from jitemu.devices.block.qcow2.mapping import DATA, PACKED, UNALLOCATED, ZERO, ClusterMap
 from jitemu.devices.block.qcow2.refcounts import Refcounts
@@ -36,7 +38,8 @@ class Qcow2Image(BlockImage):
         self.name = file.name
         self.header = header
         self.read_only = read_only
-        self.size = header.size
+        self.size = header.size & -_SECTOR
+        self.detect_zeroes = ""
         self.unmap = False
         self.data_file = file
         self.external = bool(header.incompatible & h.DATA_FILE)
@@ -54,6 +57,7 @@ class Qcow2Image(BlockImage):
         """What unlocked it, which also gives the master key for another password."""
         self._unpacked: tuple[int, bytes] = (0, b"")
         self._packed_end = 0
+        self._preallocated: bool | None = None
         self._closed = False
         self._set_lazy()
 
@@ -145,7 +149,18 @@ class Qcow2Image(BlockImage):
 
     def writev(self, offset: int, buffers: Sequence[memoryview]) -> None:
         length = total(buffers)
+        if self.detect_zeroes and are_zero(buffers):
+            self.write_zeroes(offset, length, self.detect_zeroes == "unmap")
+            return
         self._begin_change(offset, length)
+        self._write_clusters(offset, buffers, length)
+
+    def write_data(self, offset: int, data: bytes) -> None:
+        """Write as it is, zeros too."""
+        self._begin_change(offset, len(data))
+        self._write_clusters(offset, [memoryview(data)], len(data))
+
+    def _write_clusters(self, offset: int, buffers: Sequence[memoryview], length: int) -> None:
         if self._cipher and (offset | length) % _SECTOR:
             start = offset & -_SECTOR
             end = min(self.size, -(-(offset + length) & -_SECTOR))
@@ -245,53 +260,7 @@ class Qcow2Image(BlockImage):
         self._begin_change(offset, length)
         if self.raw_external:
             self.data_file.write_zeroes(offset, length, unmap and self.unmap)
-        start, count, whole = self._whole_clusters(offset, length)
-        if not self.has_zero_flag:
-            self._zero_data(offset, length)
-        elif not count:
-            self._zero_inside(offset, length)
-        else:
-            self._zero_inside(offset, start - offset)
-            self.map.zero(start, count, unmap and self.unmap and not self.raw_external)
-            self._zero_inside(start + whole, offset + length - start - whole)
-
-    def _whole_clusters(self, offset: int, length: int) -> tuple[int, int, int]:
-        """The clusters that lie in a range: offset, number, bytes.  The disk's end ends one."""
-        cluster = self.header.cluster_size
-        start = -(-offset & -cluster)
-        end = offset + length
-        stop = end if end == self.size else end & -cluster
-        if stop <= start:
-            return offset, 0, 0
-        return start, -(-(stop - start) // cluster), stop - start
-
-    def _zero_inside(self, offset: int, length: int) -> None:
-        """Zero a range that has no whole cluster; subclusters by their bits."""
-        end = offset + length
-        while offset < end:
-            stop = min(end, (offset >> self.cluster_bits) + 1 << self.cluster_bits)
-            self._zero_part(offset, stop)
-            offset = stop
-
-    def _zero_part(self, offset: int, end: int) -> None:
-        if isinstance(self.map, SubclusterMap) and not self.map.packed(offset):
-            sub = self.map.sub
-            start = -(-offset & -sub)
-            stop = end & -sub
-            if start < stop:
-                self._zero_data(offset, start - offset)
-                self.map.zero_parts(start, stop - start)
-                offset = stop
-        self._zero_data(offset, end - offset)
-
-    def _zero_data(self, offset: int, length: int) -> None:
-        """Write zeros where something else may be."""
-        for kind, count, _ in list(self.map.runs(offset, length)):
-            if kind > ZERO or (kind == UNALLOCATED and self._backing):
-                for at in range(offset, offset + count, 1 << 20):
-                    data = bytes(min(1 << 20, offset + count - at))
-                    self.writev(at, [memoryview(data)])
-            offset += count
+        zeroing.zero(self, offset, length, unmap and self.unmap and not self.raw_external)
 
     def discard(self, offset: int, length: int) -> None:
         self._begin_change(offset, length)
@@ -300,7 +269,7 @@ class Qcow2Image(BlockImage):
         if self.raw_external:
             self.data_file.discard(offset, length)
             return
-        start, count, _ = self._whole_clusters(offset, length)
+        start, count, _ = zeroing.whole_clusters(self, offset, length)
         if count and (self.has_zero_flag or not self._backing):
             self.map.discard(start, count)
 
@@ -334,7 +303,7 @@ class Qcow2Image(BlockImage):
         self._closed = True
         try:
             if not self.read_only:
-                self._finish()
+                self.settle()
         finally:
             self.close_files()
 
@@ -347,10 +316,15 @@ class Qcow2Image(BlockImage):
             self.data_file.close()
         self.file.close()
 
-    def _finish(self) -> None:
-        """Leave the file as an image that nobody has open."""
+    def stop_tracking(self) -> None:
+        """Write the bitmaps back; the next write begins anew."""
         if self.tracker:
             self.tracker.store()
+            self.tracker = None
+
+    def settle(self) -> None:
+        """Leave the file as an image that nobody has open."""
+        self.stop_tracking()
         if self._packed_end % self.header.cluster_size:
             self._pad_file()
         self.flush()
@@ -374,7 +348,7 @@ class Qcow2Image(BlockImage):
         kind, count, where = next(runs)
         if kind != PACKED:
             for following, more, place in runs:
-                if following != kind or (kind == DATA and place != where + count):
+                if following != kind or ((where or place) and place != where + count):
                     break
                 count += more
         data = kind in (DATA, PACKED)
@@ -385,7 +359,21 @@ class Qcow2Image(BlockImage):
             count = count if zero else min(count, behind)
         found = Extent(count, data, zero, kind != UNALLOCATED)
         found.compressed = kind == PACKED
-        if kind == DATA and not self._cipher:
+        if (kind == DATA or (where and kind != PACKED)) and not self._cipher:
             found.offset = where
             found.file = self.data_file.name
+            if kind == DATA and self._is_preallocated():
+                below = self.data_file.extent(where, count)
+                found.length, found.zero = below.length, below.zero
         return found
+
+    def _is_preallocated(self) -> bool:
+        """Whether many clusters are reserved that the host's file has no space for yet."""
+        if self._preallocated is None:
+            self._preallocated = False
+            if isinstance(self.file, HostFile):
+                used = -(-self.file.allocated_bytes >> self.cluster_bits)
+                limit = max(used * 10 // 9, used + 2)
+                end = -(-self.file.size >> self.cluster_bits)
+                self._preallocated = self.refcounts.count_used(end, limit) >= limit
+        return self._preallocated

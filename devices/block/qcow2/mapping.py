@@ -27,7 +27,7 @@ from jitemu.devices.block.qcow2.tables import (
 UNALLOCATED, ZERO, DATA, PACKED = range(4)
 EntryChange = Callable[[int], int]
 Run = tuple[int, int, int]
-"""Kind, length in bytes, and where: a host offset, or the L2 entry of a packed cluster."""
+"""Kind, length in bytes, and where: a host offset (0: none), or a packed cluster's L2 entry."""
 
 
 class Image(Protocol):
@@ -36,7 +36,6 @@ class Image(Protocol):
     cluster_bits: int
     size: int
     has_zero_flag: bool
-    has_backing: bool
     encrypted: bool
     external: bool
     """Guest data is in a data file, at the guest's offsets."""
@@ -44,6 +43,9 @@ class Image(Protocol):
     tables: Tables
     refcounts: Refcounts
     data_file: BlockImage
+
+    @property
+    def has_backing(self) -> bool: ...
 
     def read(self, offset: int, length: int) -> bytes: ...
 
@@ -101,18 +103,22 @@ class ClusterMap:
         kind = self.kind(entry)
         count = at + 1
         where = 0
-        if kind == DATA:
+        if kind == PACKED:
+            where = entry
+        elif kind == DATA or entry & OFFSET:
             expected = entry + self.cluster
             while count <= last and entries[count] == expected:
                 count += 1
                 expected += self.cluster
             where = self.host(entry) + inside
-        elif kind == PACKED:
-            where = entry
         else:
-            while count <= last and self.kind(entries[count]) == kind:
+            while count <= last and self._same(entries[count], kind):
                 count += 1
         return kind, min(length, (count - at << self.bits) - inside), where
+
+    def _same(self, entry: int, kind: int) -> bool:
+        """Whether an entry without a place is of a kind."""
+        return not entry & OFFSET and self.kind(entry) == kind
 
     def kind(self, entry: int) -> int:
         """How an L2 entry's cluster is stored."""
@@ -128,7 +134,9 @@ class ClusterMap:
         """The cluster's place; EIO where it cannot be one."""
         offset = entry & OFFSET
         if offset & self.cluster - 1:
-            raise OSError(errno.EIO, f"cluster at 0x{offset:x} is not aligned; the image is corrupt")
+            raise OSError(
+                errno.EIO, f"cluster at 0x{offset:x} is not aligned; the image is corrupt"
+            )
         return offset
 
     def write(self, offset: int, buffers: Sequence[memoryview], length: int) -> None:
@@ -156,7 +164,9 @@ class ClusterMap:
         """Whether a write may go to the cluster itself."""
         return entry >> 62 == 2 and not entry & ZERO_FLAG and self.kind(entry) == DATA
 
-    def _write_new(self, offset: int, buffers: Sequence[memoryview], start: int, length: int) -> int:
+    def _write_new(
+        self, offset: int, buffers: Sequence[memoryview], start: int, length: int
+    ) -> int:
         """Write to clusters that are not the guest's yet; how many bytes were written."""
         table = self.image.tables.writable(offset >> self.l2_bits)
         at = self.index(offset)
@@ -208,12 +218,20 @@ class ClusterMap:
     ) -> None:
         """Write data to new clusters, and around it what the guest's clusters had before."""
         image = self.image
-        rest = -(inside + length) & self.cluster - 1
+        rest = self.behind(offset + length, self.cluster)
         untouched = host >= image.data_file.size and not image.encrypted
         head = self._before(offset - inside, inside, zeroed, untouched)
         tail = self._before(offset + length, rest, zeroed, untouched)
         skipped = inside if head is None else 0
         image.put(host + skipped, [*(head or ()), *pieces, *(tail or ())])
+
+    def behind(self, end: int, unit: int) -> int:
+        """How much to write behind a request's end, to the next unit; an external data file
+        ends with the disk."""
+        rest = -end & unit - 1
+        if self.image.external:
+            rest = max(0, min(rest, -(-self.image.size // 512) * 512 - end))
+        return rest
 
     def _before(
         self, offset: int, length: int, zeroed: bool, untouched: bool
@@ -284,8 +302,10 @@ class ClusterMap:
         """Let ``count`` whole clusters be unallocated, so that the backing image shows."""
         self._change(offset, count, lambda _entry: 0)
 
-    def reserve(self, offset: int, count: int) -> None:
-        """Give clusters a place without writing to it; those that have one keep it."""
+    def reserve(self, offset: int, count: int) -> list[tuple[int, int]]:
+        """Give clusters a place without writing to it; those that have one keep it.
+        Offsets and lengths of the new places."""
+        places: list[tuple[int, int]] = []
         end = offset + (count << self.bits)
         while offset < end:
             span = self.span(offset, end - offset)
@@ -296,7 +316,9 @@ class ClusterMap:
                 continue
             host, taken = self._take_free(table, at, last, offset)
             self._place(table, at, host, taken)
+            places.append((host, taken << self.bits))
             offset += taken << self.bits
+        return places
 
     def _take_free(self, table: L2Table, at: int, last: int, guest: int) -> tuple[int, int]:
         step = self.words_per_entry
@@ -323,9 +345,8 @@ class ClusterMap:
                 table = tables.writable(index)
                 tables.set(table, self.index(offset), new)
                 for before, after in zip(old, new, strict=True):
-                    if before != after and (before ^ after) & (OFFSET | COMPRESSED):
-                        self.drop(before)
-                    elif self.image.external and before & COPIED and not after & COPIED:
+                    lost = before & ~after & COPIED if self.image.external else 0
+                    if (before ^ after) & (OFFSET | COMPRESSED) or lost:
                         self.drop(before)
             offset += span
 

@@ -204,6 +204,8 @@ class Refcounts:
 
     def _create(self, index: int) -> _Block:
         """A block for clusters that have none, in the first of them."""
+        if index >= MAX_REFTABLE_BYTES // 8:
+            raise OSError(errno.EFBIG, f"{self._file.name}: the refcount table cannot grow further")
         if index >= len(self.table):
             self._grow_table(index)
             block = self._load(index)
@@ -282,6 +284,16 @@ class Refcounts:
         """Whether no refcount block has the cluster."""
         index = cluster // self.per_block
         return index >= len(self.table) or not self.table[index]
+
+    def count_used(self, end: int, limit: int) -> int:
+        """Clusters before ``end`` that are in use; counting stops at ``limit``."""
+        used = 0
+        for index in range(min(len(self.table), -(-end // self.per_block))):
+            values = self.block_values(index)[: end - index * self.per_block]
+            used += len(values) - values.count(0)
+            if used >= limit:
+                break
+        return used
 
     def block_values(self, index: int) -> list[int]:
         """All counts of one block; zeros where there is none."""

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jitemu.devices.block.qcow2 import header as h
 from jitemu.devices.block.qcow2.compression import Descriptor
 from jitemu.devices.block.qcow2.mapping import DATA
 from jitemu.devices.block.qcow2.packing import words
@@ -144,7 +143,9 @@ class Collector:
                 continue
             if entry & COMPRESSED:
                 place = Descriptor.of(entry, image.cluster_bits)
-                self.region(place.offset & -512, place.length + place.offset % 512, "compressed cluster")
+                self.region(
+                    place.offset & -512, place.length + place.offset % 512, "compressed cluster"
+                )
                 if active:
                     self.usage.allocated += 1
                     self.usage.compressed += 1
@@ -154,7 +155,10 @@ class Collector:
             if not place_of_data and image.map.kind(entry) != DATA:
                 continue
             if place_of_data & self.header.cluster_size - 1:
-                self.error(f"offset={place_of_data:x}: Cluster is not properly aligned; L2 entry corrupted.")
+                self.error(
+                    f"offset={place_of_data:x}: Cluster is not properly aligned;"
+                    " L2 entry corrupted."
+                )
                 continue
             if active:
                 self.usage.allocated += 1
@@ -187,7 +191,9 @@ class Collector:
         if not self.header.bitmaps:
             return
         self.region(
-            self.header.bitmap_directory_offset, self.header.bitmap_directory_size, "bitmap directory"
+            self.header.bitmap_directory_offset,
+            self.header.bitmap_directory_size,
+            "bitmap directory",
         )
         try:
             directory = read_directory(self.image)
@@ -208,6 +214,8 @@ class Collector:
             if not entry:
                 continue
             if entry & header.cluster_size - 1:
-                self.error(f"refcount block {index} is not cluster aligned; refcount table entry corrupted")
+                self.error(
+                    f"refcount block {index} is not cluster aligned; refcount table entry corrupted"
+                )
             else:
                 self.region(entry, header.cluster_size, f"refcount block {index}")

@@ -25,6 +25,7 @@ def resize(image: Qcow2Image, size: int) -> None:
     if entries > h.MAX_L1_BYTES // 8:
         raise OSError(errno.EFBIG, "The image size is too large")
     image.forget_packing()
+    image.stop_tracking()
     if size < image.size:
         _shrink(image, size, entries)
     else:
@@ -125,9 +126,7 @@ def _resize_bitmaps(image: Qcow2Image, size: int) -> None:
         write_directory,
     )
 
-    if image.tracker:
-        image.tracker.store()
-        image.tracker = None
+    image.stop_tracking()
     bitmaps = list_bitmaps(image)
     for bitmap in bitmaps:
         bits = read_bits(image, bitmap)

@@ -117,11 +117,12 @@ def list_snapshots(image: Qcow2Image) -> list[Snapshot]:
         fail(f"Could not open '{image.name}': {error.strerror}")
 
 
-def find(image: Qcow2Image, wanted: str) -> Snapshot | None:
-    """The snapshot with that id, or else that name."""
+def find(image: Qcow2Image, wanted: str, by_id: bool = True) -> Snapshot | None:
+    """The snapshot with that id (if ``by_id``), or else that name."""
     table = list_snapshots(image)
-    by_id = next((snapshot for snapshot in table if snapshot.id == wanted), None)
-    return by_id or next((snapshot for snapshot in table if snapshot.name == wanted), None)
+    found = [snapshot for snapshot in table if by_id and snapshot.id == wanted]
+    found += [snapshot for snapshot in table if snapshot.name == wanted]
+    return found[0] if found else None
 
 
 def _write_table(image: Qcow2Image, table: list[Snapshot]) -> None:
@@ -147,10 +148,13 @@ def _tree_clusters(image: Qcow2Image, l1: array[int]) -> dict[int, int]:
     found: dict[int, int] = {}
     bits = image.cluster_bits
     step = image.map.words_per_entry
+    end = image.refcounts.tail() << bits
     for l1_entry in l1:
         place = l1_entry & OFFSET
         if not place:
             continue
+        if place >= end or place & (1 << bits) - 1:
+            raise OSError(errno.EIO, "an L1 table leads out of the file")
         found[place >> bits] = found.get(place >> bits, 0) + 1
         for entry in words(image.file.read(place, 1 << bits))[::step]:
             if entry & COMPRESSED:
@@ -159,6 +163,8 @@ def _tree_clusters(image: Qcow2Image, l1: array[int]) -> dict[int, int]:
                     found[cluster] = found.get(cluster, 0) + 1
             elif entry & OFFSET and not image.external:
                 cluster = image.map.host(entry) >> bits
+                if cluster << bits >= end:
+                    raise OSError(errno.EIO, "an L2 table leads out of the file")
                 found[cluster] = found.get(cluster, 0) + 1
     return found
 
@@ -184,6 +190,13 @@ def _set_copied(image: Qcow2Image) -> None:
         tables.set_l1_flag(index, counts.get(place >> bits) == 1)
 
 
+def _check_room(image: Qcow2Image, clusters: dict[int, int]) -> None:
+    """Whether the refcounts are wide enough for one more of each."""
+    counts = image.refcounts
+    if any(counts.get(c) + times > counts.maximum for c, times in clusters.items()):
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+
 def _change_counts(image: Qcow2Image, clusters: dict[int, int], sign: int) -> None:
     for cluster, times in clusters.items():
         image.refcounts.change(cluster, 1, sign * times)
@@ -202,9 +215,7 @@ def take(image: Qcow2Image, name: str) -> Snapshot:
         raise OSError(errno.EFBIG, "File too large")
     _settle(image)
     tree = _tree_clusters(image, image.tables.l1)
-    limit = image.refcounts.maximum
-    if any(image.refcounts.get(c) + times > limit for c, times in tree.items()):
-        raise OSError(errno.EINVAL, "Invalid argument")
+    _check_room(image, tree)
     numbers = [int(s.id) for s in table if s.id.isdigit()]
     now = time.time_ns()
     l1 = image.tables.l1
@@ -226,6 +237,7 @@ def take(image: Qcow2Image, name: str) -> Snapshot:
             0,
             0,
             image.size,
+            0,
         )
         _write_table(image, [*table, snapshot])
         image.flush()
@@ -245,6 +257,7 @@ def apply(image: Qcow2Image, snapshot: Snapshot) -> None:
         raise OSError(errno.EIO, "Snapshot L1 table offset invalid")
     old_tree = _tree_clusters(image, image.tables.l1)
     new_tree = _tree_clusters(image, wanted)
+    _check_room(image, new_tree)
     size = max(snapshot.l1_size, h.l1_entries(header, image.size))
     wanted.extend([0] * (size - len(wanted)))
     with _Marked(image):

@@ -47,11 +47,13 @@ class SubclusterMap(ClusterMap):
         first = inside >> self.sub_bits
         kind, until = self._kind_at(entry, bitmap, first)
         reach = (until << self.sub_bits) - inside
-        where = self.host(entry) + inside if kind == DATA else 0
+        placed = kind == DATA or bool(entry & OFFSET)
+        where = self.host(entry) + inside if placed else 0
         while until == SUBCLUSTERS and reach < length:
             at += 1
             following, bitmap = table.entries[2 * at], table.entries[2 * at + 1]
-            if following & COMPRESSED or (kind == DATA and following != entry + self.cluster):
+            expected = entry + self.cluster if placed else 0
+            if following & COMPRESSED or (following != expected and (placed or following & OFFSET)):
                 break
             entry = following
             now, until = self._kind_at(entry, bitmap, 0)
@@ -93,7 +95,9 @@ class SubclusterMap(ClusterMap):
             return count
         return 0
 
-    def _write_new(self, offset: int, buffers: Sequence[memoryview], start: int, length: int) -> int:
+    def _write_new(
+        self, offset: int, buffers: Sequence[memoryview], start: int, length: int
+    ) -> int:
         table = self.image.tables.writable(offset >> self.l2_bits)
         at = self.index(offset)
         inside = offset & self.cluster - 1
@@ -136,7 +140,7 @@ class SubclusterMap(ClusterMap):
         image = self.image
         inside = offset & self.cluster - 1
         before = offset & self.sub - 1
-        behind = -(offset + length) & self.sub - 1
+        behind = self.behind(offset + length, self.sub)
         untouched = cluster >= image.data_file.size and not image.encrypted
         head = self._before(offset - before, before, False, untouched)
         tail = self._before(offset + length, behind, False, untouched)

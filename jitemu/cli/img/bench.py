@@ -16,15 +16,23 @@ _INT = (1 << 31) - 1
 
 def _count(text: str) -> int:
     try:
-        return integer(1, _INT)(text)
+        return integer(0, _INT)(text)
     except ValueError:
-        fail(f"Invalid request count specified. Must be between 1 and {_INT}.")
+        fail("Invalid request count specified")
 
 
 COUNT = value("c", "count", "requests", 75000, _count)
-DEPTH = value("d", "depth", "requests under way (they are done one after the other)", 64, integer(1, _INT))
+DEPTH = value(
+    "d", "depth", "requests under way (they are done one after the other)", 64, integer(1, _INT)
+)
 FLUSH = value("flush-interval", "n", "flush every n requests", 0, integer(0, _INT))
-AIO = value("i", "aio", "threads, native or io_uring (accepted)", "threads", one_of("threads", "native", "io_uring"))
+AIO = value(
+    "i",
+    "aio",
+    "threads, native or io_uring (accepted)",
+    "threads",
+    one_of("threads", "native", "io_uring"),
+)
 NATIVE = flag("n", "accepted: native AIO")
 NO_DRAIN = flag("no-drain", "accepted: flushes never wait for others here")
 OFFSET = value("o", "offset", "begin there", 0, parse_bytes)

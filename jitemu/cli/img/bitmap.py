@@ -112,7 +112,9 @@ class Bitmaps:
             mixed = int.from_bytes(content, "little") | int.from_bytes(extra, "little")
             content = bytearray(mixed.to_bytes(len(content), "little"))
         else:
-            _spread(content, target.granularity_bits, extra, other.granularity_bits, self.image.size)
+            _spread(
+                content, target.granularity_bits, extra, other.granularity_bits, self.image.size
+            )
         self.replace_bits(target, content)
 
     def store(self) -> None:
@@ -189,7 +191,8 @@ def run(parsed: Parsed) -> int:
     with common.open_parsed(parsed, filename, read_only=False) as opened:
         doing = f"Operation {names[0]} on bitmap {name} failed"
         image = common.qcow2_only(
-            opened, f"{doing}: Can't store persistent bitmaps to {filename}: Operation not supported"
+            opened,
+            f"{doing}: Can't store persistent bitmaps to {filename}: Operation not supported",
         )
         found = source = Bitmaps(image)
         other: BlockImage | None = None

@@ -64,9 +64,7 @@ def _verdict(result: Result) -> str:
             "This means waste of disk space, but no harm to data."
         )
     if result.check_errors:
-        lines.append(
-            f"\n{result.check_errors} internal errors have occurred during the check."
-        )
+        lines.append(f"\n{result.check_errors} internal errors have occurred during the check.")
     usage = result.usage
     if result.total_clusters and usage and usage.allocated:
         total, used = result.total_clusters, usage.allocated

@@ -13,8 +13,7 @@ HELP = flag("h", "print this help", aliases=("help",))
 class Command:
     """One subcommand: option rows, operands for the help, and what runs it.
 
-    ``error_status`` is the exit status where it cannot do its work; ``last_is_operand``: the
-    last word is none of the options, whatever it starts with.
+    ``last_is_operand``: the last word is none of the options, whatever it starts with.
     """
 
     def __init__(
@@ -22,11 +21,9 @@ class Command:
         options: Sequence[Option[Any]],
         operands: str,
         run: Callable[[Parsed], int],
-        error_status: int = 1,
         last_is_operand: bool = False,
     ) -> None:
         self.options = (HELP, *options)
         self.operands = operands
         self.run = run
-        self.error_status = error_status
         self.last_is_operand = last_is_operand

@@ -8,10 +8,10 @@ from jitemu.cli.img.convert import RATE
 from jitemu.cli.img.copying import Rate
 from jitemu.cli.img.output import progress
 from jitemu.cli.options import Parsed, flag, value
+from jitemu.devices.block.access import same_file
 from jitemu.devices.block.chain import chain_of, commit
 from jitemu.devices.block.image import BlockImage
 from jitemu.devices.block.nodes import beside
-from jitemu.devices.block.opening import same_file
 from jitemu.devices.block.qcow2.image import Qcow2Image
 from jitemu.messages import fail
 
@@ -23,7 +23,11 @@ def _base(image: Qcow2Image, name: str) -> BlockImage | None:
     if not name:
         return None
     for below in chain_of(image)[1:]:
-        if name == below.name or same_file(name, below.name) or same_file(beside(name, image.name), below.name):
+        if (
+            name == below.name
+            or same_file(name, below.name)
+            or same_file(beside(name, image.name), below.name)
+        ):
             return below
     fail(f"Did not find '{name}' in the backing chain of '{image.name}'")
 

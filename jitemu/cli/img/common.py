@@ -6,10 +6,15 @@ import base64
 from typing import Any
 
 from jitemu.cli.options import Option, Parsed, flag, value
-from jitemu.devices.block.hostfile import HostFile
+from jitemu.devices.block.access import set_flushing
 from jitemu.devices.block.image import BlockImage
 from jitemu.devices.block.nodes import parse_keyval, split_commas
-from jitemu.devices.block.opening import FORMATS, Mode, open_described, open_named
+from jitemu.devices.block.opening import (
+    FORMATS,
+    Mode,
+    open_described,
+    open_named,
+)
 from jitemu.devices.block.qcow2.image import Qcow2Image
 from jitemu.devices.block.raw import RawImage
 from jitemu.messages import UserError, fail
@@ -63,7 +68,9 @@ _NO_SECRETS: dict[str, bytes] = {}
 FORMAT = value("f", "fmt", "image format (guessed where it is not given)", "", str)
 IMAGE_OPTS = flag("image-opts", "file names are image options (driver=qcow2,file.filename=...)")
 OBJECT = Option("object", "objectdef", "secret,id=ID,data=TEXT or file=FILE", _NO_SECRETS, _secret)
-FORCE_SHARE = flag("U", "open without locks, beside a program that writes", aliases=("force-share",))
+FORCE_SHARE = flag(
+    "U", "open without locks, beside a program that writes", aliases=("force-share",)
+)
 QUIET = flag("q", "print nothing but errors")
 PROGRESS = flag("p", "show progress")
 OUTPUT = value("output", "ofmt", "human (default) or json", "human", _output)
@@ -119,11 +126,13 @@ def open_parsed(
             if wanted:
                 fail("--image-opts and --format are mutually exclusive")
             node = parse_keyval(name)
-            if "file" not in node and "filename" in node and node.get("driver") not in ("file", None):
+            if (
+                "file" not in node
+                and "filename" in node
+                and node.get("driver") not in ("file", None)
+            ):
                 node = {**node, "file": {"filename": node.pop("filename")}}
-            image = open_described(node, how, name)
-            image.name = name
-            return image
+            return open_described(node, how, name)
         return open_named(name, wanted or None, how)
     except OSError as error:
         raise UserError(f"Could not open '{name}': {error.strerror or error}") from None
@@ -137,24 +146,12 @@ def qcow2_only(image: BlockImage, text: str) -> Qcow2Image:
 
 
 def set_cache(image: BlockImage, mode: str) -> None:
-    """Flush after each write (writethrough, directsync), or never (unsafe)."""
-    if isinstance(image, HostFile):
-        image.synchronous = mode in ("writethrough", "directsync")
-        image.unsafe = mode == "unsafe"
-    elif isinstance(image, RawImage):
-        set_cache(image.file, mode)
-    elif isinstance(image, Qcow2Image):
-        set_cache(image.file, mode)
-        if image.data_file is not image.file:
-            set_cache(image.data_file, mode)
+    """Flush as a cache mode says."""
+    synchronous = mode in ("writethrough", "directsync")
+    set_flushing(image, synchronous=synchronous, unsafe=mode == "unsafe")
 
 
 def allow_discard(image: BlockImage) -> None:
     """Let zeros and discards give space back."""
     if isinstance(image, (Qcow2Image, RawImage)):
         image.unmap = True
-
-
-def errno_text(error: OSError) -> str:
-    """The error as messages say it."""
-    return error.strerror or str(error)

@@ -8,7 +8,7 @@ from jitemu.cli.img.output import Advance, progress
 from jitemu.cli.options import Parsed, flag, value
 from jitemu.devices.block.chain import COPY_BYTES, extent_in_chain
 from jitemu.devices.block.image import BlockImage, Extent
-from jitemu.messages import fail
+from jitemu.messages import UserError, fail
 
 STRICT = flag("s", "strict: sizes and block states must be equal too")
 SECOND_FORMAT = value("F", "fmt", "the second image's format", "", str)
@@ -25,7 +25,7 @@ def _state(found: Extent) -> tuple[bool, bool, bool]:
     return found.data, found.zero, found.allocated
 
 
-def _difference(left: bytes, right: bytes) -> int:
+def _difference(left: bytes | bytearray, right: bytes | bytearray) -> int:
     """The first sector that differs; -1 if none does."""
     if left == right:
         return -1
@@ -45,6 +45,7 @@ def _compare_common(
     left: BlockImage, right: BlockImage, end: int, strict: bool, advance: Advance
 ) -> None:
     offset = 0
+    buffers = bytearray(COPY_BYTES), bytearray(COPY_BYTES)
     while offset < end:
         one, _ = extent_in_chain(left, offset, min(COPY_BYTES, end - offset))
         other, _ = extent_in_chain(right, offset, one.length)
@@ -52,7 +53,11 @@ def _compare_common(
         if strict and _state(one) != _state(other):
             raise _Different(f"Strict mode: Offset {offset} block status mismatch!")
         if not (_reads_zero(one) and _reads_zero(other)):
-            at = _difference(left.read(offset, length), right.read(offset, length))
+            if length != len(buffers[0]):
+                buffers = bytearray(length), bytearray(length)
+            left.readv(offset, [memoryview(buffers[0])])
+            right.readv(offset, [memoryview(buffers[1])])
+            at = _difference(*buffers)
             if at >= 0:
                 raise _Different(f"Content mismatch at offset {offset + at}!")
         offset += length
@@ -80,8 +85,16 @@ def run(parsed: Parsed) -> int:
     """Compare two disks; the exit status says whether they are the same."""
     if len(parsed.rest) != 2:
         fail("Expecting two image file names; 'jitemu img --help' has more information")
+    try:
+        return _run(parsed, *parsed.rest)
+    except UserError as error:
+        raise UserError(str(error), TROUBLE) from None
+    except OSError as error:
+        fail(f"compare: {error.strerror or error}", TROUBLE)
+
+
+def _run(parsed: Parsed, first: str, second: str) -> int:
     quiet = parsed[common.QUIET]
-    first, second = parsed.rest
     with common.open_parsed(parsed, first, read_only=True) as left:
         format = parsed[SECOND_FORMAT]
         with common.open_parsed(parsed, second, format, read_only=True) as right:
@@ -123,5 +136,4 @@ COMMAND = Command(
     ),
     "filename1 filename2",
     run,
-    TROUBLE,
 )

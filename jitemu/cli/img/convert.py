@@ -80,9 +80,16 @@ def _check(parsed: Parsed) -> None:
     if len(parsed.rest) < 2:
         fail("Must specify image file name")
     if len(parsed.rest) > 2 and parsed[TARGET_BACKING]:
-        fail("Having a backing file for the target makes no sense when concatenating multiple input images")
+        fail(
+            "Having a backing file for the target makes no sense"
+            " when concatenating multiple input images"
+        )
     if len(parsed.rest) > 2 and (parsed[BITMAPS] or parsed[SNAPSHOT]):
-        fail("No support for concatenating multiple snapshots" if parsed[SNAPSHOT] else "Copying bitmaps only possible with single source")
+        fail(
+            "No support for concatenating multiple snapshots"
+            if parsed[SNAPSHOT]
+            else "Copying bitmaps only possible with single source"
+        )
 
 
 def load_snapshot(image: BlockImage, text: str) -> None:
@@ -91,7 +98,7 @@ def load_snapshot(image: BlockImage, text: str) -> None:
         fail(f"Failed to load snapshot: Device '{image.name}' does not support internal snapshots")
     table = snapshots.list_snapshots(image)
     if text.startswith("snapshot."):
-        wanted = dict(item.partition("=")[::2] for item in split_commas(text))
+        wanted = {item.partition("=")[0]: item.partition("=")[2] for item in split_commas(text)}
         identity, name = wanted.get("snapshot.id"), wanted.get("snapshot.name")
         found = next(
             (s for s in table if identity in (None, s.id) and name in (None, s.name)), None
@@ -118,6 +125,8 @@ def _target_options(parsed: Parsed, size: int) -> dict[str, str]:
             fail("backing file format must be specified (-F)")
     if parsed[COMPRESS] and (given.get("encrypt.format") or given.get("encryption") == "on"):
         fail("Compression and encryption not supported at the same time")
+    if parsed[COMPRESS] and given.get("preallocation", "off") != "off":
+        fail("Compression and preallocation not supported at the same time")
     if parsed[COMPRESS] and given.get("data_file"):
         fail("Compression and an external data file not supported at the same time")
     return given
@@ -147,7 +156,9 @@ def run(parsed: Parsed) -> int:
         given = _target_options(parsed, size)
         if given.get("backing_file"):
             path = beside(given["backing_file"], target_name)
-            open_named(path, given["backing_fmt"], Mode(True, secrets=parsed[common.OBJECT])).close()
+            open_named(
+                path, given["backing_fmt"], Mode(True, secrets=parsed[common.OBJECT])
+            ).close()
         if not parsed[NO_CREATE]:
             try:
                 make(parsed[OUTPUT_FORMAT], target_name, given, parsed[common.OBJECT])

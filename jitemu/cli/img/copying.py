@@ -96,14 +96,15 @@ def _has_data(job: Copy, source: BlockImage, offset: int, length: int) -> bool |
     return False if own else None
 
 
-def _read(job: Copy, source: BlockImage, offset: int, length: int) -> bytes:
+def _read(job: Copy, source: BlockImage, offset: int, buffer: bytearray) -> None:
+    """Fill a buffer, with zeros where the source cannot be read and salvage is wanted."""
     try:
-        return source.read(offset, length)
+        source.readv(offset, [memoryview(buffer)])
     except OSError as error:
         if not job.salvage:
             fail(f"error while reading at byte {offset}: {error.strerror or error}")
         warn(f"error while reading offset {offset}: {error.strerror or error}")
-        return bytes(length)
+        buffer[:] = bytes(len(buffer))
 
 
 def _zero(job: Copy, offset: int, length: int) -> None:
@@ -114,7 +115,7 @@ def _zero(job: Copy, offset: int, length: int) -> None:
         job.target.write_zeroes(offset, length, True)
 
 
-def _runs(data: bytes, step: int) -> Iterator[tuple[int, int, bool]]:
+def _runs(data: bytearray, step: int) -> Iterator[tuple[int, int, bool]]:
     """Start, end, and whether it is data, for runs of ``step`` bytes of zeros or not."""
     start = 0
     kind: bool | None = None
@@ -128,7 +129,7 @@ def _runs(data: bytes, step: int) -> Iterator[tuple[int, int, bool]]:
         yield start, len(data), kind
 
 
-def _write(job: Copy, offset: int, data: bytes) -> None:
+def _write(job: Copy, offset: int, data: bytearray) -> None:
     if not job.sparse:
         job.target.write(offset, data)
         return
@@ -149,9 +150,12 @@ def copy(job: Copy, advance: Advance) -> None:
     if job.packed:
         _copy_packed(job, advance, rate)
         return
+    whole = bytearray(COPY_BYTES)  # one buffer: new memory for each piece costs page faults
     for source, offset, where, length, data in _pieces(job):
         if data:
-            _write(job, where, _read(job, source, offset, length))
+            buffer = whole if length == COPY_BYTES else bytearray(length)
+            _read(job, source, offset, buffer)
+            _write(job, where, buffer)
         else:
             _zero(job, where, length)
         rate.spend(length)
@@ -188,19 +192,21 @@ def _copy_packed(job: Copy, advance: Advance, rate: Rate) -> None:
 
 def _clusters(job: Copy, cluster: int) -> Iterator[tuple[int, bytes]]:
     """Whole clusters of the target; sources may meet inside one."""
-    held = b""
+    held = bytearray()
     start = 0
     for source, offset, where, length, data in _pieces(job):
-        content = _read(job, source, offset, length) if data else bytes(length)
+        content = bytearray(length)
+        if data:
+            _read(job, source, offset, content)
         if held and where != start + len(held):
-            yield start, held
-            held = b""
+            yield start, bytes(held)
+            held = bytearray()
         if not held:
             start = where
         held += content
         room = cluster - start % cluster
         while len(held) >= room:
-            yield start, held[:room]
+            yield start, bytes(held[:room])
             held, start, room = held[room:], start + room, cluster
     if held:
-        yield start, held
+        yield start, bytes(held)

@@ -12,8 +12,9 @@ from jitemu.cli.img.format_options import (
 )
 from jitemu.cli.img.getopt import HINT
 from jitemu.cli.options import Parsed, flag, size
+from jitemu.devices.block.access import same_file
 from jitemu.devices.block.nodes import beside
-from jitemu.devices.block.opening import FORMATS, Mode, open_named, same_file
+from jitemu.devices.block.opening import FORMATS, Mode, open_named
 from jitemu.devices.block.qcow2.create import create as create_qcow2
 from jitemu.devices.block.qcow2.create import create_raw
 from jitemu.messages import UserError, fail
@@ -86,11 +87,12 @@ def _look_at_backing(parsed: Parsed, format: str, name: str, given: dict[str, st
         common.check_format(given["backing_fmt"])
     if parsed[UNSAFE]:
         return
-    with open_named(
-        path,
-        given.get("backing_fmt") or None,
-        Mode(read_only=True, secrets=parsed[common.OBJECT]),
-    ) as image:
+    mode = Mode(read_only=True, secrets=parsed[common.OBJECT])
+    try:
+        image = open_named(path, given.get("backing_fmt") or None, mode)
+    except UserError as error:
+        fail(f"{error}; could not open backing image.")
+    with image:
         if "backing_fmt" not in given:
             fail(
                 "Backing file specified without backing format;"

@@ -29,31 +29,69 @@ class FormatOption:
 
 _VERSION = "Compatibility level (v2 [0.10] or v3 [1.1])"
 QCOW2: tuple[FormatOption, ...] = (
-    FormatOption("encryption", "bool", "Encrypt the image with format 'aes'. (Deprecated in favor of encrypt.format=aes)"),
+    FormatOption(
+        "encryption",
+        "bool",
+        "Encrypt the image with format 'aes'. (Deprecated in favor of encrypt.format=aes)",
+    ),
     FormatOption("encrypt.format", "str", "Encrypt the image, format choices: 'aes', 'luks'"),
-    FormatOption("encrypt.key-secret", "str", "ID of secret providing qcow AES key or LUKS passphrase"),
+    FormatOption(
+        "encrypt.key-secret", "str", "ID of secret providing qcow AES key or LUKS passphrase"
+    ),
     FormatOption("encrypt.cipher-alg", "str", "Name of encryption cipher algorithm"),
     FormatOption("encrypt.cipher-mode", "str", "Name of encryption cipher mode"),
     FormatOption("encrypt.ivgen-alg", "str", "Name of IV generator algorithm"),
     FormatOption("encrypt.ivgen-hash-alg", "str", "Name of IV generator hash algorithm"),
     FormatOption("encrypt.hash-alg", "str", "Name of encryption hash algorithm"),
     FormatOption("encrypt.iter-time", "num", "Time to spend in PBKDF in milliseconds", amend=True),
-    FormatOption("encrypt.keyslot", "num", "Select a single keyslot to modify explicitly", amend=True, create=False),
-    FormatOption("encrypt.new-secret", "str", "New secret to set in the matching keyslots. Empty string to erase", amend=True, create=False),
-    FormatOption("encrypt.old-secret", "str", "Select all keyslots that match this password", amend=True, create=False),
-    FormatOption("encrypt.state", "str", "Select new state of affected keyslots (active/inactive)", amend=True, create=False),
+    FormatOption(
+        "encrypt.keyslot",
+        "num",
+        "Select a single keyslot to modify explicitly",
+        amend=True,
+        create=False,
+    ),
+    FormatOption(
+        "encrypt.new-secret",
+        "str",
+        "New secret to set in the matching keyslots. Empty string to erase",
+        amend=True,
+        create=False,
+    ),
+    FormatOption(
+        "encrypt.old-secret",
+        "str",
+        "Select all keyslots that match this password",
+        amend=True,
+        create=False,
+    ),
+    FormatOption(
+        "encrypt.state",
+        "str",
+        "Select new state of affected keyslots (active/inactive)",
+        amend=True,
+        create=False,
+    ),
     FormatOption("cluster_size", "size", "qcow2 cluster size", "65536"),
     FormatOption("extended_l2", "bool", "Extended L2 tables", "off"),
-    FormatOption("preallocation", "str", "Preallocation mode (allowed values: off, metadata, falloc, full)"),
-    FormatOption("compression_type", "str", "Compression method used for image cluster compression", "zlib"),
+    FormatOption(
+        "preallocation", "str", "Preallocation mode (allowed values: off, metadata, falloc, full)"
+    ),
+    FormatOption(
+        "compression_type", "str", "Compression method used for image cluster compression", "zlib"
+    ),
     FormatOption("size", "size", "Virtual disk size", amend=True),
     FormatOption("compat", "str", _VERSION, amend=True),
     FormatOption("backing_file", "str", "File name of a base image", amend=True),
     FormatOption("backing_fmt", "str", "Image format of the base image", amend=True),
     FormatOption("data_file", "str", "File name of an external data file", amend=True),
-    FormatOption("data_file_raw", "bool", "The external data file must stay valid as a raw image", amend=True),
+    FormatOption(
+        "data_file_raw", "bool", "The external data file must stay valid as a raw image", amend=True
+    ),
     FormatOption("lazy_refcounts", "bool", "Postpone refcount updates", "off", amend=True),
-    FormatOption("refcount_bits", "num", "Width of a reference count entry in bits", "16", amend=True),
+    FormatOption(
+        "refcount_bits", "num", "Width of a reference count entry in bits", "16", amend=True
+    ),
 )
 """In the order that create prints them."""
 RAW: tuple[FormatOption, ...] = (
@@ -76,7 +114,15 @@ def help_text(format: str, heading: str, amend: bool = False) -> str:
     return "\n".join(lines)
 
 
-def parse_options(format: str, texts: Sequence[str], heading: str, amend: bool = False) -> dict[str, str]:
+_PROTOCOL = (
+    "\n\nThe protocol level may support further options."
+    "\nSpecify the target filename to include those options."
+)
+
+
+def parse_options(
+    format: str, texts: Sequence[str], heading: str, amend: bool = False
+) -> dict[str, str]:
     """Names and values, checked against the rows; the last of a name counts."""
     rows = {row.name: row for row in rows_of(format, amend)}
     found: dict[str, str] = {}
@@ -84,7 +130,7 @@ def parse_options(format: str, texts: Sequence[str], heading: str, amend: bool =
         for item in split_commas(text):
             name, equals, content = item.partition("=")
             if name in ("help", "?") and not equals:
-                raise Shown(help_text(format, heading, amend))
+                raise Shown(help_text(format, heading, amend) + ("" if amend else _PROTOCOL))
             if name == "encryption" and not equals:
                 content = "on"
             if name not in rows:
@@ -105,7 +151,11 @@ def _check_value(row: FormatOption, content: str) -> None:
         elif row.kind == "num":
             int(content, 0)
     except ValueError:
-        wanted = {"size": "a non-negative number below 2^64", "bool": "'on' or 'off'", "num": "a number"}
+        wanted = {
+            "size": "a non-negative number below 2^64",
+            "bool": "'on' or 'off'",
+            "num": "a number",
+        }
         fail(f"Parameter '{row.name}' expects {wanted[row.kind]}")
 
 

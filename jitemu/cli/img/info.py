@@ -104,9 +104,7 @@ def _specific(image: Qcow2Image) -> dict[str, Any]:
 
 def _bitmap(bitmap: bits.Bitmap) -> dict[str, Any]:
     flags = [
-        name
-        for bit, name in ((bits.IN_USE, "in-use"), (bits.AUTO, "auto"))
-        if bitmap.flags & bit
+        name for bit, name in ((bits.IN_USE, "in-use"), (bits.AUTO, "auto")) if bitmap.flags & bit
     ]
     return {"name": bitmap.name, "granularity": 1 << bitmap.granularity_bits, "flags": flags}
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import io
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +13,7 @@ from jitemu.cli.img.command import HELP, Command
 from jitemu.cli.img.getopt import HINT, parse_words
 from jitemu.cli.options import Option, Shown, invocation
 from jitemu.devices.block.opening import FORMATS
-from jitemu.messages import UserError, fail
+from jitemu.messages import fail
 
 MODULES = {
     "amend": "amend",
@@ -60,6 +62,9 @@ def help_text() -> str:
 
 def main(words: Sequence[str]) -> int:
     """Run one subcommand; the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="surrogateescape")  # names in images may be any bytes
     if not words:
         fail(f"Not enough arguments{HINT}")
     name, *rest = words
@@ -77,10 +82,7 @@ def main(words: Sequence[str]) -> int:
         if parsed[HELP]:
             raise Shown(help_text())
         return command.run(parsed)
-    except UserError as error:
-        raise UserError(str(error), command.error_status) from None
     except OSError as error:
-        text = error.strerror or str(error)
-        raise UserError(f"{name}: {text}", command.error_status) from None
+        fail(f"{name}: {error.strerror or error}")
     except RecursionError:
-        raise UserError(f"{name}: the image chain is too long", command.error_status) from None
+        fail(f"{name}: the image chain is too long")

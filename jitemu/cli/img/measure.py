@@ -19,7 +19,9 @@ from jitemu.devices.block.qcow2.create import CreateOptions, check_options
 from jitemu.devices.block.qcow2.image import Qcow2Image
 from jitemu.messages import fail
 
-SIZE = value("size", "N", "a new image of that size", -1, lambda text: parse_size(text, "image size"))
+SIZE = value(
+    "size", "N", "a new image of that size", -1, lambda text: parse_size(text, "image size")
+)
 
 
 def refcount_bytes(clusters: int, cluster: int, refcount_bits: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -68,7 +68,7 @@ Advance = Callable[[int], None]
 
 
 @contextmanager
-def progress(wanted: bool, total: int) -> Iterator[Advance]:
+def progress(wanted: bool, total: int) -> Generator[Advance]:
     """Shows how much of ``total`` is done: a bar on a terminal, QEMU's percentages elsewhere."""
     if not wanted:
         yield lambda _count: None
@@ -98,7 +98,7 @@ def progress(wanted: bool, total: int) -> Iterator[Advance]:
 
 
 @contextmanager
-def _bar(total: int) -> Iterator[Advance]:
+def _bar(total: int) -> Generator[Advance]:
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
     with Progress(BarColumn(), DownloadColumn(True), TimeRemainingColumn()) as bar:

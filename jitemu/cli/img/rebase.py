@@ -44,7 +44,8 @@ def run(parsed: Parsed) -> int:
     unsafe = parsed[UNSAFE]
     with common.open_parsed(parsed, name, read_only=False, no_backing=unsafe) as opened:
         image = common.qcow2_only(
-            opened, f"Could not change the backing file to '{parsed[common.BACKING]}': not supported"
+            opened,
+            f"Could not change the backing file to '{parsed[common.BACKING]}': not supported",
         )
         common.set_cache(image, parsed[common.CACHE])
         target = parsed[common.BACKING]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from jitemu.cli.img import common
 from jitemu.cli.img.command import Command
+from jitemu.cli.img.getopt import HINT
 from jitemu.cli.options import Parsed, flag, value
 from jitemu.cli.options import size as parse_bytes
 from jitemu.devices.block.hostfile import HostFile
 from jitemu.devices.block.qcow2.create import preallocate
 from jitemu.devices.block.qcow2.image import Qcow2Image
 from jitemu.devices.block.raw import RawImage
-from jitemu.messages import fail, warn
+from jitemu.messages import fail
 
 SHRINK = flag("shrink", "allow to lose what is behind the new end")
 MODES = ("off", "metadata", "falloc", "full")
@@ -28,15 +29,16 @@ PREALLOCATION = value("preallocation", "prealloc", "off, metadata, falloc or ful
 def run(parsed: Parsed) -> int:
     """Grow or shrink a disk."""
     if len(parsed.rest) != 2:
-        fail("Expecting image file name and size; 'jitemu img --help' has more information")
+        few = len(parsed.rest) < 2
+        fail(("Not enough arguments" if few else "Expecting image file name and size") + HINT)
     name, text = parsed.rest
     sign = text[:1] if text[:1] in ("+", "-") else ""
     try:
         count = parse_bytes(text.removeprefix(sign) if sign else text)
     except ValueError:
         fail(
-            "Parameter 'size' expects a non-negative number below 2^64 with an optional"
-            " suffix k, M, G, T, P or E"
+            "Parameter 'size' expects a non-negative number below 2^64; optional suffix k, M,"
+            " G, T, P or E means kilo-, mega-, giga-, tera-, peta- and exabytes, respectively."
         )
     with common.open_parsed(parsed, name, read_only=False) as image:
         before = image.size
@@ -44,14 +46,16 @@ def run(parsed: Parsed) -> int:
         if wanted <= 0:
             fail("New image size must be positive")
         if wanted < before and not parsed[SHRINK]:
-            warn(
-                "Shrinking an image will delete all data beyond the shrunken image's end."
-                " Before performing such an operation, make sure there is no important data there."
+            fail(
+                "Use the --shrink option to perform a shrink operation; shrinking an image will"
+                " delete all data beyond the shrunken image's end. Before performing such an"
+                " operation, make sure there is no important data there."
             )
-            fail("Use the --shrink option to perform a shrink operation.")
         mode = parsed[PREALLOCATION]
         if wanted < before and mode != "off":
             fail("Preallocation can only be used for growing images")
+        if wanted % 512 and isinstance(image, Qcow2Image):
+            fail("The new size must be a multiple of 512")
         wanted = -(-wanted // 512) * 512
         image.resize(wanted)
         if isinstance(image, Qcow2Image):

@@ -24,7 +24,7 @@ def _action(letter: str, argument: str, about: str) -> Option[tuple[str, str]]:
     return Option(letter, argument, about, _NOTHING, fold, key="action")
 
 
-LIST = _action("l", "", "list the snapshots (default)")
+LIST = _action("l", "", "list the snapshots")
 APPLY = _action("a", "snapshot", "let the disk be as it was then")
 CREATE = _action("c", "snapshot", "take a snapshot of the disk")
 DELETE = _action("d", "snapshot", "forget a snapshot")
@@ -35,7 +35,9 @@ def run(parsed: Parsed) -> int:
     name = common.one_operand(parsed)
     action, wanted = parsed[LIST]
     with common.open_parsed(parsed, name, read_only=action in ("", "l"), no_backing=True) as image:
-        if action in ("", "l"):
+        if not action:
+            return 0
+        if action == "l":
             table = describe(image).get("snapshots", [])
             if table:
                 print("\n".join(snapshot_lines(table)))
@@ -55,10 +57,12 @@ def _change(image: Qcow2Image | None, action: str, wanted: str) -> None:
     if action == "c":
         snapshots.take(image, wanted)
         return
-    found = snapshots.find(image, wanted)
-    doing = "apply" if action == "a" else "delete"
+    found = snapshots.find(image, wanted, by_id=action == "a")
+    if found is None and action == "a":
+        reason = "Failed to load snapshot: No such file or directory"
+        fail(f"Could not apply snapshot '{wanted}': {reason}")
     if found is None:
-        fail(f"Could not {doing} snapshot '{wanted}': snapshot not found")
+        fail(f"Could not delete snapshot '{wanted}': snapshot not found")
     if action == "a":
         if image.header.bitmaps:
             fail(f"Could not apply snapshot '{wanted}': Device has active dirty bitmaps")

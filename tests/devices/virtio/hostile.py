@@ -25,6 +25,7 @@ from tests.devices.virtio.driver import (
     MockStream,
 )
 from tests.devices.virtio.test_blk import MemoryImage
+from tests.devices.virtio.test_net import MemoryNet
 
 SIZE = 1 << 20
 GUARD = RAM + SIZE // 2  # from here on nothing is offered to write
@@ -46,12 +47,15 @@ def _requests(model: str, source: random.Random) -> bytes:
         body = source.randbytes(source.randrange(60))
         size = source.choice([7 + len(body), source.getrandbits(32)])
         return struct.pack("<IBH", size, kind, 1) + body
+    if model == "virtio-net-device" and source.random() < 0.5:
+        return bytes((source.randrange(3), source.randrange(6))) + source.randbytes(6)
     return source.randbytes(64)
 
 
 def _make(model: str, host: MockHost) -> VirtioDevice:
     texts = {
         "virtio-blk-device": {"drive": "disk"},
+        "virtio-net-device": {"netdev": "net"},
         "virtio-9p-device": {"fsdev": "folder", "mount_tag": "t"},
     }.get(model, {})
     device = find(model)(host, texts)
@@ -59,7 +63,13 @@ def _make(model: str, host: MockHost) -> VirtioDevice:
     return device
 
 
-MODELS = ("virtio-blk-device", "virtio-rng-device", "virtio-serial-device", "virtio-9p-device")
+MODELS = (
+    "virtio-blk-device",
+    "virtio-net-device",
+    "virtio-rng-device",
+    "virtio-serial-device",
+    "virtio-9p-device",
+)
 
 
 class Attack:
@@ -68,6 +78,7 @@ class Attack:
     def __init__(self, model: str, seed: int, folder: Path) -> None:
         self.source = random.Random(f"{model} {seed}")
         self.model = model
+        self.net = MemoryNet(65521)
         (folder / "file").write_bytes(b"content")
         self.server = Server(Folder(str(folder), False), False)
         host = MockHost(
@@ -76,6 +87,7 @@ class Attack:
             folder=self.server,
             virtconsole=MockStream(),
             virtserialport=MockStream(),
+            net=self.net,
         )
         self.device = _make(model, host)
         self.driver = MockDriver(self.device, host)
@@ -102,7 +114,8 @@ class Attack:
         self.server.close()
 
     def steps(self) -> list[Callable[[], None]]:
-        return [self.well_formed] * 4 + [self.descriptors, self.ring, self.register, self.scribble]
+        steps = [self.well_formed] * 4 + [self.descriptors, self.ring, self.register, self.scribble]
+        return [*steps, self.frames] if self.model == "virtio-net-device" else steps
 
     def queue(self) -> tuple[int, DriverQueue]:
         index = self.source.randrange(min(len(self.driver.queues), 8))
@@ -164,6 +177,12 @@ class Attack:
             self.driver.get(at, size)
         except BusError:
             pass
+
+    def frames(self) -> None:
+        """From the host, and time for the event loop."""
+        size = self.source.choice([14, 60, 1514, 60_000])
+        self.net.give(self.source.randbytes(size))
+        self.net.soon.turn()
 
     def scribble(self) -> None:
         """Over the rings."""
