@@ -12,6 +12,7 @@ from jitemu.frontends.arm import (
     multiply,
     neon,
     neon_crypto,
+    neon_float,
     neon_shift,
     neon_two,
     neon_wide,
@@ -25,7 +26,7 @@ from jitemu.frontends.arm.state import A32, IT16, T16, T32, UNCONDITIONAL, isa, 
 from jitemu.isa import Decoded, Decoder, Instruction, Node, build_tree
 
 DEFINITIONS = (actions, dataproc, multiply, memory, multiple, branch, media, system) + (
-    *(neon, neon_crypto, neon_shift, neon_two, neon_wide),
+    *(neon, neon_crypto, neon_float, neon_shift, neon_two, neon_wide),
     vfp,
     vfp_convert,
     vfp_moves,
