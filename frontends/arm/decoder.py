@@ -13,6 +13,7 @@ from jitemu.frontends.arm import (
     neon,
     neon_crypto,
     neon_float,
+    neon_memory,
     neon_shift,
     neon_two,
     neon_wide,
@@ -26,7 +27,7 @@ from jitemu.frontends.arm.state import A32, IT16, T16, T32, UNCONDITIONAL, isa, 
 from jitemu.isa import Decoded, Decoder, Instruction, Node, build_tree
 
 DEFINITIONS = (actions, dataproc, multiply, memory, multiple, branch, media, system) + (
-    *(neon, neon_crypto, neon_float, neon_shift, neon_two, neon_wide),
+    *(neon, neon_crypto, neon_float, neon_memory, neon_shift, neon_two, neon_wide),
     vfp,
     vfp_convert,
     vfp_moves,

@@ -287,7 +287,7 @@ def table(length: int, keep: int) -> None:
             found = inside.select(found, _doubled(old, old))
         s.set_view("d", rd, found.shuffle(range(8)))
 
-    names = ["rn", "rt", "ru", "rv"][:length]
+    names = ["rn", "rx", "ry", "rz"][:length]
     same = {n: f"rn+{k}" for k, n in enumerate(names) if k}
     pattern = fill(f"1 D 11 Vn Vd 10 {length - 1:02b} N {keep} M 0 Vm", "ddd")
     name = f"vtb{'lx'[keep]}_{length}"
