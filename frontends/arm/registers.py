@@ -19,7 +19,7 @@ C, V, Q = 17, 18, 19
 GE = 20
 """Four bits."""
 
-R = RegisterClass("r", 21)
+R = RegisterClass("r", 21, words=16)
 CLASSES = {"r": R}
 R_NAMES = [*(f"r{n}" for n in range(13)), "sp", "lr", "pc", "nz", "c", "v", "q", "ge"]
 
@@ -39,3 +39,11 @@ class ArmState(RuntimeState):
     reserved_value: int
     tls: int
     """TPIDRURO, the thread pointer."""
+    tpidrurw: int
+
+
+def following(pc: int, length: int) -> int:
+    """The pc word behind an instruction that does not jump: an IT block goes on."""
+    after = pc + length & ADDRESS_BITS
+    state = pc >> 32
+    return after | (state & 0xE0 | state << 1 & 0x1F) << 32 if state & 7 else after

@@ -62,6 +62,8 @@ class RuntimeState:
     """Stack pointer at the entry from the engine (the fault handler returns there)."""
     host_mxcsr: int
     guest_mxcsr: int
+    guest_base: int
+    """Host address of guest address 0 (user mode)."""
     fault_address: int
     fault_host_pc: int
     fault_signal: int
@@ -114,11 +116,13 @@ class RuntimeState:
 class RegisterClass:
     """Registers of one kind, held in the state array of the same name."""
 
-    def __init__(self, name: str, count: int, zero: int | None = None) -> None:
+    def __init__(self, name: str, count: int, zero: int | None = None, words: int = 0) -> None:
         self.name = name
         self.count = count
         self.zero = zero
         """Index of the register that reads as zero and ignores writes."""
+        self.words = words
+        """So many of them, the first, hold 32 bits, zero-extended."""
 
 
 class Layout:
