@@ -88,9 +88,8 @@ _HELPERS = {
         0x01823F91,  # strexeq r3, r1, [r2]
         0x03330001,  # teqeq r3, #1
         0x0AFFFFFA,  # beq ldrex
-        _DMB,
         0xE2730000,  # rsbs r0, r3, #0
-        _BX_LR,
+        0xEAFFFFEF,  # b 0xffff0fa0: there is room for 8 only
     ),
     0xFE0: (0xEE1D0F70, _BX_LR),  # mrc p15, 0, r0, c13, c0, 3
     0xFFC: (VERSION,),

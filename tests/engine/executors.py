@@ -252,7 +252,7 @@ class AllMemory:
         return max(DONE + PAGE - pc, 0) if pc >= BASE else 0
 
     def mapped(self, address: int) -> bool:
-        return True
+        return address >= BASE and address not in range(NOTHING, NOTHING + PAGE)
 
     def writable(self, address: int) -> bool:
         return self.writable_code
