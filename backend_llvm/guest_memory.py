@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from jitemu.backend_llvm.lowering import Lowering
-from jitemu.ir.code import WIDTHS, Op, Value
+from jitemu.backend_llvm.lowering import Lowering, llvm_type
+from jitemu.ir.code import BITS, WIDTHS, Op, Value
 from jitemu.ir.state import TLB_ENTRIES
 
 AMO = {
@@ -91,14 +91,14 @@ class MemoryLowering(Lowering):
         raise NotImplementedError
 
     def op_load(self, op: Op) -> str:
-        size = WIDTHS[op.type] // 8
+        size = BITS[op.type] // 8
         p = self.pointer(self.guest_address(op.args[0]), size, write=False, atomic=False)
-        return self.temp(f"{self.loads} {op.type}, {self.ptr} {p}, align 1")
+        return self.temp(f"{self.loads} {llvm_type(op.type)}, {self.ptr} {p}, align 1")
 
     def op_store(self, op: Op) -> None:
-        size = WIDTHS[op.type] // 8
+        size = BITS[op.type] // 8
         p = self.pointer(self.guest_address(op.args[0]), size, write=True, atomic=False)
-        self.put(f"store {op.type} {self.ref(op.args[1])}, {self.ptr} {p}, align 1")
+        self.put(f"store {self.typed(op.args[1])}, {self.ptr} {p}, align 1")
 
     def op_amo(self, op: Op) -> str:
         size = WIDTHS[op.type] // 8

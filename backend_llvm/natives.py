@@ -87,8 +87,9 @@ class NativeLowering(Lowering):
         variables = "".join(f"{v} = alloca i64\n" for v in self.allocas.values())
         first = function.blocks[0].label
         name = f"@{PREFIX}{function.name}"
+        strict = " strictfp" if any("constrained" in line for line in self.lines) else ""
         return (
-            f'define i64 {name}(ptr %s{params}) nounwind "no-jump-tables"="true" {{\n'
+            f'define i64 {name}(ptr %s{params}) nounwind{strict} "no-jump-tables"="true" {{\n'
             f"{variables}br label %b.{first}\n" + "\n".join(self.lines) + "\n}\n"
         )
 

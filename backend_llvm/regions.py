@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from jitemu.backend_llvm.banks import Banks
 from jitemu.backend_llvm.convention import CC, arguments, parameters
-from jitemu.backend_llvm.lowering import declarations
+from jitemu.backend_llvm.lowering import declarations, llvm_type
 from jitemu.backend_llvm.narrow import Register, narrow_registers
 from jitemu.backend_llvm.objects import Region, read_object
 from jitemu.backend_llvm.stencils import METADATA, Key, StencilLowering, Target
@@ -208,8 +209,10 @@ class RegionLowering(StencilLowering):
         self, target: Target, request: Request, lifter: Lifter, entries: list[int]
     ) -> None:
         super().__init__(target, Key("region", ""), (), cold=False)
+        self.branches = True
         self.request = request
         self.lifted = lifter.lifted
+        self.banks = Banks(target, [item.code for item in self.lifted.values()])
         self.frames = lifter.frames
         self.entries = entries
         self.narrow = narrow_registers(item.code for item in self.lifted.values())
@@ -251,6 +254,15 @@ class RegionLowering(StencilLowering):
             self.put(f"store i32 {self.temp(f'trunc i64 {value} to i32')}, ptr {name}")
         else:
             self.put(f"store i64 {value}, ptr {name}")
+
+    def op_vget(self, op: Op) -> str:
+        return self.banks.get(self, op)
+
+    def op_vset(self, op: Op) -> None:
+        self.banks.set(self, op)
+        if self._exact:
+            at = self.temp(f"getelementptr i8, ptr %s, i64 {self.banks.state_offset(op)}")
+            self.put(f"store {self.typed(op.args[0])}, ptr {at}, align 1")
 
     # What a handler of faults sees: the registers in the state and pc, at each access
 
@@ -381,7 +393,7 @@ class RegionLowering(StencilLowering):
         if self.target.mode == "user":
             p = self.pointer(self.guest_address(op.args[0]), 1, write=False, atomic=False)
             tags = "align 1, !alias.scope !11, !noalias !12"
-            return self.temp(f"{self.loads} {op.type}, {self.ptr} {p}, {tags}")
+            return self.temp(f"{self.loads} {llvm_type(op.type)}, {self.ptr} {p}, {tags}")
         size, address = WIDTHS[op.type] // 8, self.ref(op.args[0])
         hit, entry = self.tlb_probe(address, size, False, False, str(self.request.holes["tlb"]))
         fast, slow, done = self.label(), self.label(), self.label()
@@ -405,7 +417,8 @@ class RegionLowering(StencilLowering):
 
     def op_store(self, op: Op) -> None:
         value = self.ref(op.args[1])
-        stored = f"store {'volatile ' if self._exact else ''}{op.type} {value}, {self.ptr}"
+        how = "volatile " if self._exact else ""
+        stored = f"store {how}{self.typed(op.args[1])}, {self.ptr}"
         tags = "align 1, !alias.scope !11, !noalias !12"
         if self.target.mode == "user":
             p = self.pointer(self.guest_address(op.args[0]), 1, write=True, atomic=False)
@@ -435,7 +448,7 @@ class RegionLowering(StencilLowering):
             self.frame, pc = place
             self.current, self.following = pc, item.following
             self.put(f"pc.{_name(place)}:")
-            used = any(op.name in ("set", "setfield") for op in item.code.ops)
+            used = any(op.name in ("set", "vset", "setfield") for op in item.code.ops)
             self.loads = "load" if used and not self._exact else "load volatile"
             self.block(item.code)
             if not item.code.ops or item.code.ops[-1].name not in ("jump", "branch", "jumpr"):
@@ -504,6 +517,7 @@ class RegionLowering(StencilLowering):
                 lines.append(f"store i32 {name}.n, ptr {name}")
             else:
                 lines.append(f"store i64 {value}, ptr {name}")
+        lines += self.banks.entry()
         at = self.target.layout.of("region_entry")
         lines.append(f"%entry.at = getelementptr i8, ptr %s, i64 {at}")
         lines.append("%entry = load i64, ptr %entry.at")
@@ -565,7 +579,7 @@ class RegionLowering(StencilLowering):
             else:
                 lines.append(f"{value} = load i64, ptr {name}")
             lines.append(f"store i64 {value}, ptr {name}.at, !alias.scope !12, !noalias !11")
-        return lines
+        return lines + self.banks.back(self)
 
 
 def _name(place: Place) -> str:

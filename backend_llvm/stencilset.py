@@ -135,7 +135,7 @@ def number_functions(target: Target, isa: Isa) -> None:
             names.add(insn.steps.name)
         if insn.body is not None and not insn.base:
             for op in open_body(target, insn).block.ops:
-                if op.name == "call":
+                if op.name in ("call", "native", "rare", "unless"):
                     names.add(str(op.attrs[0]))
     target.functions.update({name: index for index, name in enumerate(sorted(names))})
 

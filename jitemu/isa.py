@@ -303,6 +303,8 @@ class Isa:
         """
         low = match & LOW_BITS if mask & LOW_BITS == LOW_BITS else -1
         own = self._groups.setdefault((width, low), [])
+        if self.crossing:
+            return own, []
         if low < 0:
             return own, [i for i in self.instructions.values() if i.width == width]
         return own, own + self._groups.get((width, -1), [])
@@ -320,12 +322,12 @@ class Isa:
         width, mask, match, fields = parse_pattern(pattern)
         insn = Instruction(name, width, mask, match, fields, asm, when)
         group, rivals = self._rivals(width, mask, match)
-        for other in rivals:
+        for other in () if self.crossing else rivals:
             if not set(self.trees_of(insn)) & set(self.trees_of(other)):
                 continue
             if (other.match ^ match) & other.mask & mask == 0:
                 narrower = other.mask & mask in (other.mask, mask) and other.mask != mask
-                if not narrower and not self.crossing:
+                if not narrower:
                     raise ValueError(f"{name} overlaps {other.name}")
         if name in self.instructions:
             raise ValueError(f"{name} is defined twice")

@@ -12,12 +12,18 @@ from jitemu.frontends.arm import (
     multiple,
     multiply,
     system,
+    vfp,
+    vfp_convert,
+    vfp_moves,
 )
 from jitemu.frontends.arm.registers import ADDRESS_BITS, following
 from jitemu.frontends.arm.state import A32, IT16, T16, T32, UNCONDITIONAL, isa, trees_of
 from jitemu.isa import Decoded, Decoder, Instruction, Node, build_tree
 
-DEFINITIONS = (actions, dataproc, multiply, memory, multiple, branch, media, system, coprocessor)
+DEFINITIONS = (
+    *(actions, dataproc, multiply, memory, multiple, branch, media, system, coprocessor),
+    *(vfp, vfp_convert, vfp_moves),
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

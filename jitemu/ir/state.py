@@ -105,6 +105,8 @@ class RuntimeState:
     """Host monotonic nanoseconds at guest time 0."""
     clock_buffer: Words[2]
     instret: int
+    high: int
+    """The upper half of a native function's result of 128 bits."""
     scratch: Words[8]
     """The pinned registers at the accesses of a region that must be exact."""
     jump_cache: Words[2 * JUMP_CACHE_ENTRIES]
@@ -116,13 +118,24 @@ class RuntimeState:
 class RegisterClass:
     """Registers of one kind, held in the state array of the same name."""
 
-    def __init__(self, name: str, count: int, zero: int | None = None, words: int = 0) -> None:
+    def __init__(
+        self,
+        name: str,
+        count: int,
+        zero: int | None = None,
+        words: int = 0,
+        bank: str = "",
+        bits: int = 64,
+    ) -> None:
         self.name = name
         self.count = count
         self.zero = zero
         """Index of the register that reads as zero and ignores writes."""
         self.words = words
         """So many of them, the first, hold 32 bits, zero-extended."""
+        self.bank = bank or name
+        """The state array that it is a view of: register n begins at bit n * bits."""
+        self.bits = bits
 
 
 class Layout:

@@ -62,6 +62,8 @@ class Operand:
     """State offset of the class's register 0."""
     FUNCTION = 0x10
     """Place among the native functions of the one that makes the value; NONE if there is none."""
+    SCALE = 0x14
+    """Of a register: log2 of the bytes from one to the next."""
     PLUS = 0x18
     """What is added last."""
     FIRST = 0x20
@@ -257,7 +259,7 @@ def choose(s: RuntimeState, insn: int, work: int, word: int) -> int:
         if kind != KIND_IMMEDIATE:
             if kind != KIND_STATE:
                 index = index * radix + load8(places + value)
-            value = load32(operand + Operand.SLOT) + value * 8
+            value = load32(operand + Operand.SLOT) + (value << load32(operand + Operand.SCALE))
         store64(work + Work.VALUES + k * 8, value)
         k += 1
     return index
