@@ -173,8 +173,10 @@ def stencils_of(data: bytes) -> dict[str, Stencil]:
     for r in table.iter_relocations() if table else ():  # type: ignore[attr-defined]
         symbol = symbols[r["r_info_sym"]]
         name, addend = _symbol(symbol.name), int(r["r_addend"])
-        if symbol["st_info"]["type"] == "STT_SECTION":
-            section = elf.get_section(symbol["st_shndx"])
+        where = symbol["st_shndx"]
+        if isinstance(where, int) and elf.get_section(where).name.startswith(".rodata"):
+            section = elf.get_section(where)
+            addend += int(symbol["st_value"])
             name, addend = _constant(section.name, section.data(), addend)
         relocations.append((int(r["r_offset"]), RELOCATIONS[r["r_info_type"]], name, addend))
     relocations.sort()

@@ -135,6 +135,8 @@ class Work:
     LENGTH = 0x28 + 18 * 8
 
 
+MAX_PIECES = 96
+"""A block with so many pieces ends.  (records.WORK_BYTES has room for another instruction.)"""
 PC_AT = Work.VALUES + 8 * SYMBOL_PC
 TARGET_AT = Work.VALUES + 8 * SYMBOL_TARGET
 MAX_EXITS = 64
@@ -683,7 +685,7 @@ def translate(
         flags = load64(note + Work.FLAGS)
         if flags & (ENDS | FALLS) == ENDS or count >= load64(code + Control.LIMIT):
             break
-        if offset >= PAGE:
+        if offset >= PAGE or note - load64(code + Control.WORK) >= MAX_PIECES * Work.LENGTH:
             break
         if offset == PAGE - 2 and word_length(s, context, load16(host + offset)) == 4:
             break
