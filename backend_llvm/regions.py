@@ -357,7 +357,7 @@ class RegionLowering(StencilLowering):
     def pointer(self, address: str, size: int, write: bool, atomic: bool) -> str:
         if self.target.mode == "user":
             self._note_place()
-            return self.temp(f"getelementptr i8, ptr null, i64 {address}")
+            return self.temp(f"getelementptr i8, {self.ptr} null, i64 {address}")
         hit, entry = self.tlb_probe(address, size, write, atomic, str(self.request.holes["tlb"]))
         fast, slow, done = self.label(), self.label(), self.label()
         self.put(f"br i1 {hit}, label %{fast}, label %{slow}, !prof !7")
@@ -391,9 +391,9 @@ class RegionLowering(StencilLowering):
 
     def op_load(self, op: Op) -> str:
         if self.target.mode == "user":
-            p = self.pointer(self.ref(op.args[0]), 1, write=False, atomic=False)
+            p = self.pointer(self.guest_address(op.args[0]), 1, write=False, atomic=False)
             tags = "align 1, !alias.scope !11, !noalias !12"
-            return self.temp(f"{self.loads} {llvm_type(op.type)}, ptr {p}, {tags}")
+            return self.temp(f"{self.loads} {llvm_type(op.type)}, {self.ptr} {p}, {tags}")
         size, address = WIDTHS[op.type] // 8, self.ref(op.args[0])
         hit, entry = self.tlb_probe(address, size, False, False, str(self.request.holes["tlb"]))
         fast, slow, done = self.label(), self.label(), self.label()
@@ -416,14 +416,15 @@ class RegionLowering(StencilLowering):
         return self.temp(f"phi {op.type} [ {quick}, %{fast} ], [ {value}, %{last} ]")
 
     def op_store(self, op: Op) -> None:
-        address, value = map(self.ref, op.args)
-        stored = f"store {'volatile ' if self._exact else ''}{self.typed(op.args[1])}, ptr"
+        value = self.ref(op.args[1])
+        how = "volatile " if self._exact else ""
+        stored = f"store {how}{self.typed(op.args[1])}, {self.ptr}"
         tags = "align 1, !alias.scope !11, !noalias !12"
         if self.target.mode == "user":
-            p = self.pointer(address, 1, write=True, atomic=False)
+            p = self.pointer(self.guest_address(op.args[0]), 1, write=True, atomic=False)
             self.put(f"{stored} {p}, {tags}")
             return
-        size = WIDTHS[op.type] // 8
+        size, address = WIDTHS[op.type] // 8, self.ref(op.args[0])
         hit, entry = self.tlb_probe(address, size, True, False, str(self.request.holes["tlb"]))
         fast, slow, done = self.label(), self.label(), self.label()
         self.put(f"br i1 {hit}, label %{fast}, label %{slow}, !prof !7")

@@ -34,6 +34,7 @@ class StencilLowering(MemoryLowering):
     def __init__(self, target: Target, key: Key, operands: Sequence[str], cold: bool) -> None:
         super().__init__(target.layout)
         self.target = target
+        self.based = target.based
         self.key = key
         registers = [o for o in operands if o[0] == "r"]
         self.places = dict(zip(registers, key.places, strict=True))
@@ -102,6 +103,11 @@ class StencilLowering(MemoryLowering):
             return self.pins[self.target.pinned.index(index)]
         return self.temp(f"load i64, ptr {self.word(kind, index)}")
 
+    def holds_words(self, op: Op) -> bool:
+        kind, index = op.attrs
+        words = self.target.classes[str(kind)].words
+        return words > (index if isinstance(index, int) else 0)
+
     def op_set(self, op: Op) -> None:
         kind, index = op.attrs
         value = self.ref(op.args[0])
@@ -155,7 +161,7 @@ class StencilLowering(MemoryLowering):
 
     def pointer(self, address: str, size: int, write: bool, atomic: bool) -> str:
         if self.target.mode == "user":
-            return self.temp(f"inttoptr i64 {address} to ptr")
+            return self.temp(f"inttoptr i64 {address} to {self.ptr}")
         if self.cold:
             host = self._native("slow_address", address, str(size), self._mode())
             self.leave_if_trapped()

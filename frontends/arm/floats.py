@@ -319,8 +319,7 @@ return sign << 31 | e + 112 << 23 | (f & 0x3FF) << 13
 
 
 def _to_half(width: int) -> None:
-    body = (
-        """
+    body = """
 a = arm_flush@(s, a, mode)
 sign = a >> W - 1
 e = a >> FRACTION & TOP
@@ -370,7 +369,6 @@ if rest:
     arm_raise(s, UF | NX if tiny else NX)
 return sign << 15 | kept
 """
-    )
     define(f"arm_to_half{width}", "a rounding mode", body, width)
 
 

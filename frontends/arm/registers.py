@@ -19,7 +19,7 @@ C, V, Q = 17, 18, 19
 GE = 20
 """Four bits."""
 
-R = RegisterClass("r", 21)
+R = RegisterClass("r", 21, words=16)
 FP = RegisterClass("fp", 2)
 FP_FLAGS, QC = 0, 1
 """FPSCR's N Z C V at their places, and saturation: 0 or not."""
@@ -47,6 +47,7 @@ class ArmState(RuntimeState):
     reserved_value: int
     tls: int
     """TPIDRURO, the thread pointer."""
+    tpidrurw: int
     d: Words[36]
     """The registers of floating point and SIMD (and room behind, for lists that end there)."""
     fp: Words[2]
@@ -54,3 +55,10 @@ class ArmState(RuntimeState):
     """AHP, DN, FZ and RMode at their places in FPSCR (the rounding mode is the unit's, too)."""
     idc: int
     """FPSCR.IDC: a denormal operand was taken as zero."""
+
+
+def following(pc: int, length: int) -> int:
+    """The pc word behind an instruction that does not jump: an IT block goes on."""
+    after = pc + length & ADDRESS_BITS
+    state = pc >> 32
+    return after | (state & 0xE0 | state << 1 & 0x1F) << 32 if state & 7 else after

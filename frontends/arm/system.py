@@ -44,17 +44,6 @@ thumb("mrs", "111100111110 1111 1000 rd:4 0000 0000")
 thumb("msr", "111100111000 rn:4 1000 1000 0000 0000")
 
 
-@isa.insn("cond:4 1110 0001 1101 rt:4 1111 0111 0000", "mrc tpidruro", "arm")
-def mrc_tls(s: S, rt: Any) -> None:
-    """mrc p15, 0, rt, c13, c0, 3: the thread pointer."""
-    s.set_reg(rt, s.field("tls").trunc(32))
-
-
-define_tls = "1110 1110 0001 1101 rt:4 1111 0111 0000"
-# The pattern of A32 with cond 1110 is T32's.
-isa.alias("mrc_tls", define_tls.replace("0001 1101", "0001 1101"), "mrc", "t32", "mrc_tls.t")
-
-
 @isa.insn("cond:4 00110010 0000 1111 0000 hint:8", "nop", "arm")
 def nop(s: S) -> None:
     """Hints do nothing."""

@@ -206,7 +206,9 @@ def directed(name: str, mode: int, number: int, p: Precision) -> None:
     def body(s: S, rd: Any, rm: Any) -> None:
         p.set(s, rd, _rounded(mode, 0)(s, p.get(s, rm)))
 
-    pattern = fill(f"11111110 1 D 11 10 {number:02b} Vd 101 {p.bit} 0 1 M 0 Vm", f"{p.kind} {p.kind}")
+    pattern = fill(
+        f"11111110 1 D 11 10 {number:02b} Vd 101 {p.bit} 0 1 M 0 Vm", f"{p.kind} {p.kind}"
+    )
     define(_name(name, p), pattern, "rd rm", body)
 
 

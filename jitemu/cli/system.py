@@ -85,7 +85,7 @@ def _run(parsed: Parsed) -> int:
     from jitemu.system.machine import Machine, MachineConfig, dump_device_tree
 
     choice = parsed[options.MACHINE]
-    model = common.cpu_model(parsed)
+    model = common.cpu_model(parsed[common.CPU])
     log = common.make_log(parsed)
     config = MachineConfig(
         machine=choice.name,

@@ -93,7 +93,9 @@ def _quiet(f: sf.Format, less: bool, a: int, b: int) -> sf.Result:
 
 _compare("fceq", "oeq", True, "1 if equal; quiet.", lambda f, _, rm, a: sf.eq(f, *a))
 _compare("fcltq", "olt", True, "1 if less; quiet.", lambda f, _, rm, a: _quiet(f, True, *a))
-_compare("fcleq", "ole", True, "1 if less or equal; quiet.", lambda f, _, rm, a: _quiet(f, False, *a))
+_compare(
+    "fcleq", "ole", True, "1 if less or equal; quiet.", lambda f, _, rm, a: _quiet(f, False, *a)
+)
 _compare("fclt", "olt", False, "1 if less; any NaN is invalid.", lambda f, _, rm, a: sf.lt(f, *a))
 _compare(
     "fcle",

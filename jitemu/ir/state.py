@@ -62,6 +62,8 @@ class RuntimeState:
     """Stack pointer at the entry from the engine (the fault handler returns there)."""
     host_mxcsr: int
     guest_mxcsr: int
+    guest_base: int
+    """Host address of guest address 0 (user mode)."""
     fault_address: int
     fault_host_pc: int
     fault_signal: int
@@ -117,12 +119,20 @@ class RegisterClass:
     """Registers of one kind, held in the state array of the same name."""
 
     def __init__(
-        self, name: str, count: int, zero: int | None = None, bank: str = "", bits: int = 64
+        self,
+        name: str,
+        count: int,
+        zero: int | None = None,
+        words: int = 0,
+        bank: str = "",
+        bits: int = 64,
     ) -> None:
         self.name = name
         self.count = count
         self.zero = zero
         """Index of the register that reads as zero and ignores writes."""
+        self.words = words
+        """So many of them, the first, hold 32 bits, zero-extended."""
         self.bank = bank or name
         """The state array that it is a view of: register n begins at bit n * bits."""
         self.bits = bits
