@@ -209,8 +209,11 @@ CONSTANT = "constant."
 def _constant(section: str, data: bytes, addend: int) -> tuple[str, int]:
     """(name, addend from its start) of the constant that a relocation refers to.
 
-    The addend is that of a field of 4 bytes, with an immediate byte behind it at most.
+    The addend is that of a field of 4 bytes, with an immediate byte behind it at most; there
+    is none in what repeats one or two bytes, whose section does not tell their size.
     """
+    if section == ".rodata":
+        return CONSTANT + data[addend + 4 : addend + 6].ljust(2, b"\0").hex(), -4
     if not section.startswith(".rodata.cst"):
         raise ValueError(f"a stencil that refers to {section}")
     size = int(section.removeprefix(".rodata.cst"))

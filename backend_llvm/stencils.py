@@ -65,7 +65,7 @@ class StencilLowering(MemoryLowering):
         source = op.args[0].source
         if source is not None and source.name == "hole":
             return f"ptrtoint (ptr @h_{source.attrs[0]} to {op.type})"
-        return self.temp(f"trunc {op.args[0].type} {self.ref(op.args[0])} to {op.type}")
+        return self.temp(f"trunc {self.typed(op.args[0])} to {llvm_type(op.type)}")
 
     def address(self, what: str) -> str:
         """A guest address, 64 bits wide: holes in other instructions have 32."""
@@ -80,7 +80,7 @@ class StencilLowering(MemoryLowering):
     def op_add(self, op: Op) -> str:
         if pc_relative(op):
             return self.address("target")
-        return self.temp(f"add {op.type} {self.ref(op.args[0])}, {self.ref(op.args[1])}")
+        return self.temp(f"add {self.typed(op.args[0])}, {self.ref(op.args[1])}")
 
     # Registers
 

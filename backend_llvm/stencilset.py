@@ -137,6 +137,7 @@ def number_functions(target: Target, isa: Isa) -> None:
             for op in open_body(target, insn).block.ops:
                 if op.name in ("call", "native", "rare", "unless"):
                     names.add(str(op.attrs[0]))
+    assert len(names) <= target.layout.counts["functions"], "the state has too few places"
     target.functions.update({name: index for index, name in enumerate(sorted(names))})
 
 

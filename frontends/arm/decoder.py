@@ -12,6 +12,13 @@ from jitemu.frontends.arm import (
     memory,
     multiple,
     multiply,
+    neon,
+    neon_crypto,
+    neon_float,
+    neon_memory,
+    neon_shift,
+    neon_two,
+    neon_wide,
     parallel,
     saturate,
     system,
@@ -36,6 +43,7 @@ from jitemu.isa import Decoded, Decoder, Instruction, Node, build_tree
 DEFINITIONS = (
     *(actions, dataproc, multiply, memory, multiple, branch, media, system, coprocessor),
     *(parallel, saturate, crc),
+    *(neon, neon_crypto, neon_float, neon_memory, neon_shift, neon_two, neon_wide),
     *(vfp, vfp_convert, vfp_moves),
 )
 

@@ -54,7 +54,7 @@ class RuntimeState:
     exit_reason: int
     trapped: int
     """A native function raised an exception: go on at ``pc``."""
-    functions: Words[64]
+    functions: Words[128]
     """Host addresses of the native functions, in the order of the native library."""
     ctx: int
     """Translation context: what else than its bytes decides a block's meaning."""

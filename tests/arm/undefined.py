@@ -17,6 +17,7 @@ from tests.arm.oracle import (
     several_predictable,
 )
 
+
 def random_code(rng: random.Random) -> tuple[bytes, bool]:
     """Any word of A32 or T32, (bytes, T32)."""
     kind = rng.randrange(4)
@@ -56,6 +57,8 @@ def defined_wrongly(case: Case, reference: Reference) -> bool:
     decoded = reference.decoder.decode_at(AT | case.thumb, case.code)
     assert decoded is not None
     name, f = decoded.insn.stencil, decoded.fields
+    if name.startswith(("ldrex", "strex", "lda", "stl")):
+        return False  # not aligned
     if "ex" in name[:5]:
         numbers = [v for n, v in f.items() if n[0] == "r"]
         return 15 not in numbers and f.get("rd") not in (f.get("rn"), f.get("rt"), 13)
