@@ -101,8 +101,9 @@ for _sign in (0, 1):
         _nops(f"{_head} 1 {_size} 1 rn:4 1111 off:12", f"t_pld{_sign}{_size}")
         _nops(f"{_head} 0 {_size} 1 rn:4 1111 1100 off:8", f"t_pldm{_sign}{_size}")
         _nops(f"{_head} 0 {_size} 1 rn:4 1111 000000 shamt:2 rm:4", f"t_pldr{_sign}{_size}")
-        _nops(f"{_head} 0 {_size} 1 1111 1111 off:12", f"t_pldl0{_sign}{_size}")
-        _nops(f"{_head} 1 {_size} 1 1111 1111 off:12", f"t_pldl1{_sign}{_size}")
+        for _up in (0, 1):
+            _nops(f"{_head} {_up} {_size} 1 1111 1111 off:12", f"t_pldl{_up}{_sign}{_size}")
+            isa.instructions[f"nop.t_pldl{_up}{_sign}{_size}"].first = True
 
 
 @isa.insn("1111 01010111 1111 1111 0000 0100 option:4", "dsb", "arm")

@@ -102,8 +102,10 @@ class ArmEngineCpu(EngineCpu):
 
     def set_vfp(self, values: list[int]) -> None:
         """The same back."""
-        d = self.state.at["d"]
-        *self.state.words[d : d + 32], self.fpscr = values
+        d, words = self.state.at["d"], self.state.words
+        *doubles, self.fpscr = values
+        for i, value in enumerate(doubles):
+            words[d + i] = value
 
 
 def make_cpu(config: UserConfig, space: GuestSpace) -> ArmEngineCpu:
