@@ -104,6 +104,14 @@ class Instruction:
     steps: NativeFunction | None = None
     """Gives the words that are executed one after the other for a word (see ``Isa.steps``)."""
 
+    first: bool = False
+    """It counts before patterns with more literal bits."""
+
+    @property
+    def rank(self) -> int:
+        """Of the patterns that match a word, which counts."""
+        return self.mask.bit_count() + self.first * 64
+
     @property
     def stencil(self) -> str:
         """The definition that its stencils are named after."""
@@ -287,7 +295,7 @@ class Isa:
         self.name = name
         self.crossing = crossing
         """Patterns may overlap where neither includes the other: of those that match a word
-        the one with the most literal bits counts, and of those the last defined."""
+        the one with the highest rank counts, and of those the last defined."""
         self.trees_of = trees
         """The decoder trees that an encoding belongs to; others cannot overlap it."""
         self.instructions: dict[str, Instruction] = {}
@@ -485,7 +493,7 @@ class Decoder:
         best: Instruction | None = None
         for insn in node:
             if word & insn.mask == insn.match and (
-                best is None or insn.mask.bit_count() >= best.mask.bit_count()
+                best is None or insn.rank >= best.rank
             ):
                 best = insn
         return best

@@ -138,7 +138,14 @@ def _multiple(load: int) -> None:
     head = "0 rd[4] L 0 rn:4 rd[3:0]"
     for count, kind, align in ((1, "0111", "0 a:1"), (3, "0110", "0 a:1"), (4, "0010", "a:2")):
         access = (_load_plain if load else _store_plain)(count)
-        define(f"{verb}1_{count}", load, f"{head} {kind} size:2 {align}", access, 8 * count, range(count))
+        define(
+            f"{verb}1_{count}",
+            load,
+            f"{head} {kind} size:2 {align}",
+            access,
+            8 * count,
+            range(count),
+        )
     access = (_load_plain if load else _store_plain)(2)
     define(f"{verb}1_2", load, f"{head} 1010 size:2 0 a:1", access, 16, range(2))
     # With align = 10 as well, but not 11.
@@ -149,7 +156,7 @@ def _multiple(load: int) -> None:
             pattern = f"{top} {head} 1010 size:2 10 {rm}".replace("L", str(load))
             isa.alias(base, pattern, verb + "1", when, f"{base}.{when}{off}", **more)
     for width, size in ((8, "00"), (16, "01"), (32, "10")):
-        groups = (_load_groups if load else _store_groups)
+        groups = _load_groups if load else _store_groups
         for step in (1, 2):
             s2, s3, s4 = f"100{step - 1}", f"010{step - 1}", f"000{step - 1}"
             for align in ("0 a:1", "10"):
@@ -214,9 +221,7 @@ def _single(load: int, count: int, width: int) -> None:
     bits = {8: 3, 16: 2, 32: 1}[width]
     size = {8: "00", 16: "01", 32: "10"}[width]
     for number, (index, step) in enumerate(INDEXES[count, width]):
-        pattern = (
-            f"1 rd[{bits + 4}] L 0 rn:4 rd[{bits + 3}:{bits}] {size} {count - 1:02b} {index}"
-        )
+        pattern = f"1 rd[{bits + 4}] L 0 rn:4 rd[{bits + 3}:{bits}] {size} {count - 1:02b} {index}"
         name = f"{'vld' if load else 'vst'}{count}_lane{width}_{number}"
         places = [n * step << bits for n in range(count)]
         define(name, load, pattern, _lanes(load, width), count * width // 8, places)

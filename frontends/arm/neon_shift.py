@@ -90,7 +90,11 @@ for _u in (0, 1):
         _bits = "001" if _rounding else "000"
         shift(f"v{_letter}shr_{_sign}", _u, _bits + "0", lambda s, d, m, n, f=_f: f(s, m, n), False)
         shift(
-            f"v{_letter}sra_{_sign}", _u, _bits + "1", lambda s, d, m, n, f=_f: d + f(s, m, n), False
+            f"v{_letter}sra_{_sign}",
+            _u,
+            _bits + "1",
+            lambda s, d, m, n, f=_f: d + f(s, m, n),
+            False,
         )
     shift(
         f"vqshl_{_sign}_imm",
@@ -217,7 +221,10 @@ def _define_constant(
     isa.alias(name, f"111 {top} 1111 {rest}", asm, "t32", name + ".t")
 
 
-for _cmode, _function, _tag in (("0 val[9:8]", "shifted32", "32"), ("10 val[8]", "shifted16", "16")):
+for _cmode, _function, _tag in (
+    ("0 val[9:8]", "shifted32", "32"),
+    ("10 val[8]", "shifted16", "16"),
+):
     constant(f"vmov_i{_tag}", 0, _cmode + " 0", _function, lambda d, c: c)
     constant(f"vmvn_i{_tag}", 1, _cmode + " 0", _function, lambda d, c: ~c)
     constant(f"vorr_i{_tag}", 0, _cmode + " 1", _function, lambda d, c: d | c)

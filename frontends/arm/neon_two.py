@@ -150,7 +150,9 @@ def _exchange(name: str, size: str, code: str, quad: int, width: int, f: Any) ->
         s.set_view(kind, rd, first)
         s.set_view(kind, rm, second)
 
-    define(f"{name}_{kind}{width}", 1, pattern_of(size, f"10 {code}{quad}", kind * 2), "rd rm", body)
+    define(
+        f"{name}_{kind}{width}", 1, pattern_of(size, f"10 {code}{quad}", kind * 2), "rd rm", body
+    )
 
 
 def _transposed(d: Word, m: Word) -> tuple[Word, Word]:

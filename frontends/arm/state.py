@@ -23,6 +23,19 @@ def trees_of(insn: Instruction) -> tuple[int, ...]:
     return (UNCONDITIONAL if bare else A32,) if insn.width else ()
 
 
+_OLD_T32 = ("bl.t1", "blx_t32")
+"""Of the 32-bit encodings, those that were before Thumb-2, as pairs of 16-bit words."""
+_NEW_T16 = ("cbz", "cbnz", "it", "nop.t1cps")
+
+
+def encoding_needs(insn: Instruction) -> str | None:
+    """The feature that a T32 encoding belongs to, whatever it means."""
+    trees = trees_of(insn)
+    if T32 in trees and insn.name not in _OLD_T32:
+        return "v6t2"
+    return "v6t2" if insn.name in _NEW_T16 else None
+
+
 isa = Isa("arm", trees_of, crossing=True)
 Word = builder.V
 """A value of 32 bits, unless said otherwise."""
@@ -149,6 +162,17 @@ class S(Emitter):
         """N Z C V and Q from bits 31 to 27."""
         self.write_nzcv(value)
         self.set_flag(Q, value >> 27 & 1)
+
+
+NEEDS: dict[str, str] = {}
+"""By definition: the feature of a processor (cpu.py) without which it is undefined."""
+
+
+def since(feature: str, *names: str) -> None:
+    """These definitions, in all their encodings, belong to a feature."""
+    for name in names:
+        assert name in isa.instructions, name
+        NEEDS[name] = feature
 
 
 def define(name: str, pattern: str, operands: str, body: object, asm: str = "") -> None:

@@ -84,7 +84,7 @@ def tree_bytes(decoder: Decoder, illegal: int) -> bytes:
 
     def leaf(insns: Sequence[Instruction]) -> int:
         at = len(out)
-        ranked = sorted(insns, key=lambda i: (-i.mask.bit_count(), -i.index))
+        ranked = sorted(insns, key=lambda i: (-i.rank, -i.index))
         for insn in ranked:
             out.extend(struct.pack("<III", insn.mask, insn.match, insn.index))
         out.extend(struct.pack("<III", 0, 0, NONE))

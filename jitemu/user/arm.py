@@ -56,8 +56,6 @@ _FEATURES = {
     "sha2": "sha2",
 }
 """What each feature of a model adds to the capabilities."""
-IMPLEMENTED: frozenset[str] = frozenset(("swp", "v5", "v6k", "div", "v8", "crc"))
-"""Of them, those whose instructions there are."""
 
 KUSER = 0xFFFF_0000
 """The page of the kernel's helpers (Documentation/arm/kernel_user_helpers)."""
@@ -122,8 +120,8 @@ class ArmCpu(GuestCpu, Protocol):
         """The status register, and the pc that goes with it."""
         ...
 
-    def vfp(self) -> list[int] | None:
-        """d0 to d31 and FPSCR, where there are any."""
+    def vfp(self) -> list[int]:
+        """d0 to d31 and FPSCR."""
         ...
 
     def set_vfp(self, values: list[int]) -> None:
@@ -163,7 +161,7 @@ class Arm(Abi):
         cpu.set_gpr(self.sp, sp)
 
     def capabilities(self) -> list[tuple[int, int | bytes]]:
-        words = {word for f in self.model.extensions & IMPLEMENTED for word in features_of(f)}
+        words = {word for f in self.model.extensions for word in features_of(f)}
         first = sum(bit for name, bit in HWCAP.items() if name in words)
         second = sum(bit for name, bit in HWCAP2.items() if name in words)
         platform = self.machine.removeprefix("arm").encode()

@@ -85,16 +85,13 @@ def leave(cpu: ArmCpu, queued: bool) -> tuple[int, AltStack | None]:
 
 
 def vfp_area(cpu: ArmCpu) -> bytes:
-    """struct vfp_sigframe; nothing where the processor has no such registers."""
-    values = cpu.vfp()
-    if values is None:
-        return b""
-    *doubles, fpscr = values
+    """struct vfp_sigframe."""
+    *doubles, fpscr = cpu.vfp()
     return _VFP.pack(_VFP_MAGIC, _VFP.size, *doubles, fpscr, _FPEXC_ENABLED, 0, 0)
 
 
 def restore_vfp(cpu: ArmCpu, area: bytes) -> None:
     """The registers from a frame that has them."""
     magic, size, *values = _VFP.unpack_from(area)
-    if magic == _VFP_MAGIC and size == _VFP.size and cpu.vfp() is not None:
+    if magic == _VFP_MAGIC and size == _VFP.size:
         cpu.set_vfp(values[:33])

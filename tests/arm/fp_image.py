@@ -104,9 +104,7 @@ def image_of(cases: list[FpCase]) -> bytes:
         if len(code) % 4:
             raise AssertionError
     code += _ending(len(cases))
-    records = b"".join(
-        RECORD.pack(*c.d, *c.registers[:13], c.flags, c.fpscr, 0) for c in cases
-    )
+    records = b"".join(RECORD.pack(*c.d, *c.registers[:13], c.flags, c.fpscr, 0) for c in cases)
     parts = (
         (CODE, code, 5),
         (WINDOWS, b"".join(c.memory for c in cases), 6),
@@ -117,7 +115,9 @@ def image_of(cases: list[FpCase]) -> bytes:
     at = 4096
     body = b""
     for address, data, rights in parts:
-        head += struct.pack("<8I", 1, at + len(body), address, address, len(data), len(data), rights, 4096)
+        head += struct.pack(
+            "<8I", 1, at + len(body), address, address, len(data), len(data), rights, 4096
+        )
         body += data.ljust(-(-len(data) // 4096) * 4096, b"\0")
     return head.ljust(at, b"\0") + body
 

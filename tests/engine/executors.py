@@ -254,7 +254,7 @@ class AllMemory:
         return max(DONE + PAGE - pc, 0) if pc >= BASE else 0
 
     def mapped(self, address: int) -> bool:
-        return address >= BASE and address not in self.hole
+        return BASE <= address < BASE + (8 << 20) and address not in self.hole
 
     def writable(self, address: int) -> bool:
         return self.writable_code
