@@ -216,6 +216,8 @@ class RegionLowering(StencilLowering):
         self.frames = lifter.frames
         self.entries = entries
         self.narrow = narrow_registers(item.code for item in self.lifted.values())
+        self.settings: set[tuple[str, int]] = set()
+        """(word of the state, bits that must be 0 in it)"""
         self.exits: dict[int, int] = {}
         self.pending: set[Place] = set()
         self.registers: set[Register] = set()
@@ -254,6 +256,11 @@ class RegionLowering(StencilLowering):
             self.put(f"store i32 {self.temp(f'trunc i64 {value} to i32')}, ptr {name}")
         else:
             self.put(f"store i64 {value}, ptr {name}")
+
+    def op_unusual(self, op: Op) -> str:
+        """0: at the entry the state's word is checked, and nothing in a region changes it."""
+        self.settings.add((str(op.attrs[0]), op.args[0].const or 0))
+        return "false"
 
     def op_vget(self, op: Op) -> str:
         return self.banks.get(self, op)
@@ -518,6 +525,12 @@ class RegionLowering(StencilLowering):
             else:
                 lines.append(f"store i64 {value}, ptr {name}")
         lines += self.banks.entry()
+        for number, (name, bits) in enumerate(sorted(self.settings)):
+            at, word = f"%setting.{number}.at", f"%setting.{number}"
+            lines.append(f"{at} = getelementptr i8, ptr %s, i64 {self.layout.of(name)}")
+            lines.append(f"{word}.in = load i64, ptr {at}")
+            lines.append(f"{word} = and i64 {word}.in, {bits}")
+            checks.append(word)
         at = self.target.layout.of("region_entry")
         lines.append(f"%entry.at = getelementptr i8, ptr %s, i64 {at}")
         lines.append("%entry = load i64, ptr %entry.at")

@@ -12,20 +12,31 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from jitemu.backend_llvm.convention import CC, KEEPING, arguments, parameters
+from jitemu.backend_llvm.convention import CC, KEEPING, SLOW, arguments, parameters
 from jitemu.backend_llvm.guest_memory import MemoryLowering
-from jitemu.backend_llvm.lowering import declarations, llvm_type
+from jitemu.backend_llvm.lowering import declarations, float_type, llvm_type
 from jitemu.backend_llvm.stencil_keys import Key, Target
 from jitemu.backend_llvm.stencil_keys import parse_key as parse_key
 from jitemu.ir.code import BITS, WIDTHS, Op, Value
 from jitemu.ir.emitter import Emitter
 from jitemu.ir.meaning import usual_of
+from jitemu.ir.ops_float_lanes import FLOAT_LANES
 from jitemu.ir.state import JUMP_CACHE_ENTRIES
 from jitemu.isa import Instruction
 
 Relocation = tuple[int, str, str, int]
 Stencil = tuple[bytes, tuple[Relocation, ...], bytes, tuple[Relocation, ...]]
 """(hot code, its relocations, cold code, its relocations)"""
+
+
+def is_real(value: Value) -> bool:
+    """A value is made by floating-point arithmetic, or comes from a bank of registers."""
+    op = value.source
+    if op is None:
+        return False
+    return op.name in FLOAT_LANES or op.name == "vget" or (
+        op.name == "unless" and op.attrs[1] in FLOAT_LANES
+    )
 
 
 class StencilLowering(MemoryLowering):
@@ -222,10 +233,11 @@ class StencilLowering(MemoryLowering):
     # What is rare
 
     def op_native(self, op: Op) -> str:
-        return self._slow(op, op.args)
+        return self._slow(op, op.args, llvm_type(op.type))
 
     def op_rare(self, op: Op) -> str:
-        return self._rarely(op, lambda: self.ref(op.args[1]), op.args[2:])
+        real = is_real(op.args[1])
+        return self._rarely(op, lambda: self.ref(op.args[1]), op.args[2:], real)
 
     def op_unless(self, op: Op) -> str:
         def usual() -> str:
@@ -234,10 +246,15 @@ class StencilLowering(MemoryLowering):
             self.op(inner)
             return self.ref(inner.result)
 
-        return self._rarely(op, usual, op.args[1:])
+        return self._rarely(op, usual, op.args[1:], op.attrs[1] in FLOAT_LANES)
 
-    def _rarely(self, op: Op, usual: Callable[[], str], args: Sequence[Value]) -> str:
-        """The usual value, in hot code with a way out to the cold form, else with a branch."""
+    def _rarely(
+        self, op: Op, usual: Callable[[], str], args: Sequence[Value], real: bool
+    ) -> str:
+        """The usual value, in hot code with a way out to the cold form, else with a branch.
+
+        ``real``: it is a float, so that the host should hold it as one.
+        """
         slow, go = self.label(), self.label()
         self.put(f"br i1 {self.ref(op.args[0])}, label %{slow}, label %{go}, !prof !8")
         self.put(f"{slow}:")
@@ -246,34 +263,36 @@ class StencilLowering(MemoryLowering):
             self._tail("cold", self.entry)
             self.put(f"{go}:")
             return usual()
-        other = self._slow(op, args)
-        slow_end, done, go_end = self.label(), self.label(), self.label()
-        self.put(f"br label %{slow_end}\n{slow_end}:\nbr label %{done}\n{go}:")
+        kind = float_type(op.type) if real and BITS[op.type] <= 64 else llvm_type(op.type)
+        other = self._slow(op, args, kind)
+        done, go_end = self.label(), self.label()
+        self.put(f"br label %{done}\n{go}:")
         value = usual()
+        value = self.temp(f"bitcast {llvm_type(op.type)} {value} to {kind}")
         self.put(f"br label %{go_end}\n{go_end}:\nbr label %{done}\n{done}:")
-        kind = llvm_type(op.type)
-        return self.temp(f"phi {kind} [ {other}, %{slow_end} ], [ {value}, %{go_end} ]")
+        value = self.temp(f"phi {kind} [ {other}, %{slow} ], [ {value}, %{go_end} ]")
+        return self.temp(f"bitcast {kind} {value} to {llvm_type(op.type)}")
 
-    def _slow(self, op: Op, args: Sequence[Value]) -> str:
-        words = [word for arg in args for word in self._words(arg)]
-        low = self._native(str(op.attrs[0]), *words)
-        bits, kind = BITS[op.type], llvm_type(op.type)
-        if bits <= 64:
-            part = low if bits == 64 else self.temp(f"trunc i64 {low} to i{bits}")
-            return self.temp(f"bitcast i{bits} {part} to {kind}")
-        pair = self.temp(f"insertelement <2 x i64> poison, i64 {low}, i32 0")
-        high = self.get_word("high")
-        pair = self.temp(f"insertelement <2 x i64> {pair}, i64 {high}, i32 1")
-        return self.temp(f"bitcast <2 x i64> {pair} to {kind}")
+    def _slow(self, op: Op, args: Sequence[Value], kind: str) -> str:
+        """A native function's result, as an LLVM type of the op's size."""
+        at = 0
+        for arg in args:
+            self.put(f"store {self.typed(arg)}, ptr {self.word('operands', at)}, align 8")
+            if arg.width < 64:
+                upper = self.temp(
+                    f"getelementptr i8, ptr {self.word('operands', at)}, i64 {arg.width // 8}"
+                )
+                self.put(f"store i{64 - arg.width} 0, ptr {upper}, align 1")
+            at += 1 + (arg.width > 64)
+        place = self.word("functions", self.target.functions[f"{op.attrs[0]}{SLOW}"])
+        function = self.temp(f"load ptr, ptr {place}")
+        self.put(f"call {KEEPING} void {function}(ptr %s)")
+        return self.temp(f"load {kind}, ptr {self.word('operands')}, align 8")
 
-    def _words(self, value: Value) -> list[str]:
-        """A value as 64-bit words."""
-        bits, text = value.width, self.typed(value)
-        if bits <= 64:
-            whole = self.temp(f"bitcast {text} to i{bits}")
-            return [whole if bits == 64 else self.temp(f"zext i{bits} {whole} to i64")]
-        pair = self.temp(f"bitcast {text} to <2 x i64>")
-        return [self.temp(f"extractelement <2 x i64> {pair}, i32 {n}") for n in (0, 1)]
+    def op_unusual(self, op: Op) -> str:
+        word = self.get_word(str(op.attrs[0]))
+        found = self.temp(f"and i64 {word}, {self.ref(op.args[0])}")
+        return self.temp(f"icmp ne i64 {found}, 0")
 
     def op_call(self, op: Op) -> str:
         return self._native(str(op.attrs[0]), *map(self.ref, op.args))

@@ -172,6 +172,28 @@ def _odd(type: str, attrs: Attrs, types: Sequence[str], values: Sequence[int]) -
     return join_lanes(truth_of(type), [x > f.inf or 0 < x <= least for x in lanes])
 
 
+
+
+def _pure_compare(name: str, predicate: str, prose: str, meaning: LaneMeaning) -> None:
+    """For operands that a row with flags has compared, too."""
+
+    def whole(type: str, attrs: Attrs, types: Sequence[str], values: Sequence[int]) -> int:
+        f = FORMATS[WIDTHS[lanes_of(type)[0]]]
+        lanes = zip(*(split_lanes(type, v) for v in values), strict=True)
+        return join_lanes(truth_of(type), [meaning(f, f, sf.RNE, lane)[0] for lane in lanes])
+
+    text = f"{_operands(2)}{{r}} = fcmp {predicate} {{F}} {{r}}.a, {{r}}.b"
+    row(name, "T T -> B", prose, None, text, whole=whole)
+
+
+_pure_compare("fequal", "oeq", "1 if equal; without flags.", lambda f, _, rm, a: sf.eq(f, *a))
+_pure_compare("fless", "olt", "1 if less; without flags.", lambda f, _, rm, a: sf.lt(f, *a))
+_pure_compare(
+    "funordered",
+    "uno",
+    "1 if one is a NaN; without flags.",
+    lambda f, _, rm, a: (int(any(sf.is_nan(f, x) for x in a)), 0),
+)
 row(
     "fnan",
     "T -> B",
@@ -187,6 +209,7 @@ row(
     None,
     "{r}.m = and {T} {0}, {MAGNITUDE}\n{r}.f = bitcast {T} {r}.m to {F}\n"
     "{r}.n = bitcast {T} {NORMAL} to {F}\n{r}.g = fcmp ule {F} {r}.f, {r}.n\n"
-    "{r}.z = icmp ne {T} {r}.m, {Z}\n{r} = and {B} {r}.g, {r}.z",
+    "{r}.z = icmp ne {T} {r}.m, {Z}\n"
+    "{r} = select {B} {r}.g, {B} {r}.z, {B} zeroinitializer",
     whole=_odd,
 )

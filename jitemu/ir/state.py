@@ -105,8 +105,9 @@ class RuntimeState:
     """Host monotonic nanoseconds at guest time 0."""
     clock_buffer: Words[2]
     instret: int
-    high: int
-    """The upper half of a native function's result of 128 bits."""
+    operands: Words[8]
+    """Of native functions in rare ways: arguments, then the result.  A function whose result
+    has 128 bits writes the upper half to the second word itself."""
     scratch: Words[8]
     """The pinned registers at the accesses of a region that must be exact."""
     jump_cache: Words[2 * JUMP_CACHE_ENTRIES]
