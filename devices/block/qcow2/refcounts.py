@@ -131,7 +131,13 @@ class Refcounts:
 
     def free(self, offset: int, count: int = 1, discard: bool = False) -> None:
         """Drop a reference of clusters once the tables no longer have it."""
-        self._pending.append((offset >> self._shift, count, discard))
+        cluster = offset >> self._shift
+        if self._pending:
+            first, length, same = self._pending[-1]
+            if first + length == cluster and same == discard:
+                self._pending[-1] = first, length + count, discard
+                return
+        self._pending.append((cluster, count, discard))
 
     def release(self) -> None:
         """The file's tables are up to date: what was freed may be used again."""
@@ -139,9 +145,17 @@ class Refcounts:
         for cluster, count, discard in pending:
             self.change(cluster, count, -1)
             if discard:
-                for k in range(cluster, cluster + count):
-                    if not self.get(k):
-                        self._file.discard(k << self._shift, 1 << self._shift)
+                self._discard_free(cluster, cluster + count)
+
+    def _discard_free(self, cluster: int, end: int) -> None:
+        """Give the host what nothing refers to any more, in runs."""
+        while cluster < end:
+            stop = cluster
+            while stop < end and not self.get(stop):
+                stop += 1
+            if stop > cluster:
+                self._file.discard(cluster << self._shift, stop - cluster << self._shift)
+            cluster = stop + 1
 
     def allocate(self, count: int) -> tuple[int, int]:
         """Offset and number (at most ``count``) of adjacent clusters, now counted once."""
