@@ -16,12 +16,12 @@ _ENGINE_S_CHOICE: int | None = None
 
 def version_text() -> str:
     """``jitemu version N``: the number that the installed package has."""
-    from importlib.metadata import PackageNotFoundError, version
+    from jitemu.messages import version
 
-    try:
-        return f"jitemu version {version('jitemu')}"
-    except PackageNotFoundError:
+    number = version()
+    if not number:
         return "jitemu version unknown (run from a folder that is not installed)"
+    return f"jitemu version {number}"
 
 
 def _show_version(_before: bool, _text: str) -> bool:

@@ -108,5 +108,14 @@ def _print(text: str) -> int:
     try:
         print(text, flush=True)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
+    except OSError as error:
+        _forget_output()
+        print(f"jitemu: cannot print: {error.strerror}", file=sys.stderr, flush=True)
+        return 1
     return 0
+
+
+def _forget_output() -> None:
+    """Python writes what is left of standard output at its end, and complains if it cannot."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

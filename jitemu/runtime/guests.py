@@ -12,7 +12,7 @@ from jitemu.runtime.guest import Guest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Container, Mapping
 
     from jitemu.backend_llvm.stencil_keys import Key
     from jitemu.frontends.riscv.cpu import CpuModel
@@ -54,6 +54,7 @@ SYSTEM_ROOTS = (
     "guest_time",
     "fetch_translate",
     "flush_tlb",
+    "csr_read",
 )
 
 
@@ -78,6 +79,7 @@ def _definitions(cpu: CpuModel, mode: str) -> Callable[[], tuple[Isa, Decoder]]:
         for module in ("actions", *_NATIVE_MODULES[mode]):
             import_module(f"jitemu.frontends.riscv.{module}")
         import_module(f"jitemu.runtime.lookup_{mode}")
+        import_module("jitemu.runtime.spawn")
         from jitemu.frontends.riscv.extensions import decoder_for
         from jitemu.frontends.riscv.state import isa
 
@@ -116,15 +118,17 @@ def _no_context(ctx: int) -> Mapping[str, int]:
 
 def riscv64_user(cpu: CpuModel) -> Guest:
     """RISC-V 64 in Linux user mode."""
+    from jitemu.frontends.riscv.rounding import rounded_instead
+
     return Guest(
         name="riscv64-user",
         variant=_variant(cpu),
         target=_target("user", registers.RiscvState),
         definitions=_definitions(cpu, "user"),
-        roots=USER_ROOTS,
+        roots=(*USER_ROOTS, "user_rounding"),
         common_keys=_profile,
         context=_no_context,
-        instead=lambda extension, ctx: None,
+        instead=lambda name, extension, ctx, names: rounded_instead(name, ctx, names),
         register_names=_names(),
         illegal="illegal",
     )
@@ -133,6 +137,7 @@ def riscv64_user(cpu: CpuModel) -> Guest:
 def riscv64_system(cpu: CpuModel) -> Guest:
     """A whole RISC-V 64 machine's hart."""
     from jitemu.frontends.riscv import privileged
+    from jitemu.frontends.riscv.rounding import rounded_instead
 
     target = _target("system", privileged.HartState)
     tlb = target.layout.of("tlb")
@@ -145,10 +150,13 @@ def riscv64_system(cpu: CpuModel) -> Guest:
         size = TLB_ENTRIES * 4
         return {"mode": mode, "tlb": tlb + mode * size * 8, "fetch": fetch * size}
 
-    def instead(extension: str, ctx: int) -> str | None:
+    def instead(name: str, extension: str, ctx: int, names: Container[str]) -> str | None:
         if extension not in ("f", "d"):
             return None
-        return ("illegal", "float_dirty", None, None)[privileged.float_state_of(ctx)]
+        float_state = privileged.float_state_of(ctx)
+        if float_state >= privileged.FLOAT_ON:
+            return rounded_instead(name, float_state - privileged.FLOAT_ON, names)
+        return "illegal" if float_state == privileged.FLOAT_OFF else "float_dirty"
 
     return Guest(
         name="riscv64-system",
@@ -175,6 +183,7 @@ def _arm_definitions() -> tuple[Isa, Decoder]:
     from importlib import import_module
 
     import_module("jitemu.runtime.lookup_user")
+    import_module("jitemu.runtime.spawn")
     from jitemu.frontends.arm.decoder import ArmDecoder
 
     decoder = ArmDecoder()
@@ -200,7 +209,7 @@ def arm_user() -> Guest:
         roots=USER_ROOTS,
         common_keys=list,
         context=_arm_context,
-        instead=lambda extension, ctx: None,
+        instead=lambda name, extension, ctx, names: None,
         register_names={"r": arm_registers.R_NAMES},
         illegal="illegal",
         address_bits=arm_registers.ADDRESS_BITS,

@@ -11,6 +11,7 @@ from jitemu.runtime.codetable import (
     BlockRecord,
     Control,
     jump_slot,
+    jump_tag,
     link,
     table_find,
 )
@@ -78,7 +79,7 @@ def enter(s: RuntimeState, record: int) -> int:
         s.made = record
         return leave(s, EXIT_ENTER)
     slot = jump_slot(s, s.pc) * 2
-    s.jump_cache[slot] = load64(record + BlockRecord.TAG)
+    s.jump_cache[slot] = load64(record + jump_tag(s))
     s.jump_cache[slot + 1] = code
     return code
 

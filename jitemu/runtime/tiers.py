@@ -123,6 +123,7 @@ class Tiers:
         if use_cache and threshold != EVERY_BLOCK:
             self.known = KnownRegions(self.cache_name, space.tables)
         self._contexts: dict[int, bytes] = {}
+        self._replaced: dict[int, list[str]] = {}
         self.cache_hits = 0
         """Regions taken from the cache."""
         self.cache_misses = 0
@@ -157,15 +158,22 @@ class Tiers:
         forbidden = frozenset(self._forbidden(processor))
         request = Request(block.pc, holes, REGION_LIMIT, True, forbidden)
         read = reader(self.snapshot(block.pc)[0])
+        generation = self.space.tables.get(Control.GENERATION)
         region = compile_region(guest.target, guest.decoder, read, request)
-        if region is not None:
-            self.space.install(region, block, processor)
-            self.regions += 1
+        if region is None:
+            return
+        with self.space.changing(processor):
+            same = generation == self.space.tables.get(Control.GENERATION)
+            if same and block.code and not block.region:
+                self.space.install(region, block, processor)
+                self.regions += 1
 
     def _forbidden(self, processor: Processor) -> list[str]:
         """Extensions whose instructions do something else in the processor's context."""
-        guest, ctx = self.space.guest, processor.state["ctx"]
-        return [e for e in sorted(self.cpu.extensions) if guest.instead(e, ctx) is not None]
+        ctx = processor.state["ctx"]
+        if ctx not in self._replaced:
+            self._replaced[ctx] = self.space.translation.replaced(self.space.guest, ctx)
+        return self._replaced[ctx]
 
     def start(self) -> None:
         """Begin to sample."""

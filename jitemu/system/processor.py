@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jitemu.frontends.riscv.privileged import EXIT_SBI, EXIT_WFI, privilege_of
+from jitemu.frontends.riscv import inspect
+from jitemu.frontends.riscv.privileged import EXIT_SBI, EXIT_WFI, PRIV_M, privilege_of
+from jitemu.frontends.riscv.registers import F_NAMES, X_NAMES
 from jitemu.runtime.engine import PAGE
 from jitemu.runtime.guests import riscv64_system
 from jitemu.runtime.lookup import REQUEST_INTERRUPT
@@ -95,6 +97,38 @@ class EngineHart(SystemProcessor):
         """x[index] = value."""
         if index:
             self.state.words[self._x + index] = value & MASK64
+
+    # For people
+
+    def register(self, name: str) -> int | None:
+        """A register's value by its name."""
+        if name == "pc":
+            return self.pc
+        for kind, names in (("x", X_NAMES), ("f", F_NAMES)):
+            for index, abi in enumerate(names):
+                if name in (abi, f"{kind}{index}"):
+                    return self.state.words[self.state.at[kind] + index]
+        number = inspect.CSRS.get(name)
+        return None if number is None else self.native("csr_read", number)
+
+    def register_lines(self) -> list[str]:
+        """All of them."""
+        words, at = self.state.words, self.state.at
+        x, f = (list(words[at[kind] : at[kind] + 32]) for kind in ("x", "f"))
+        return inspect.register_lines(self.pc, lambda n: self.native("csr_read", n), x, f)
+
+    def mapping_lines(self) -> list[str]:
+        """What the page tables map."""
+        return inspect.mapping_lines(self.state["satp"], self._read_word)
+
+    def translate(self, address: int) -> int | None:
+        """The physical address of a virtual one."""
+        mode = self.state["satp"] if self.state["priv"] != PRIV_M else 0
+        return inspect.translate(mode, address, self._read_word)
+
+    def _read_word(self, address: int) -> int | None:
+        data = self.system_space.physical.page(address, 8)
+        return int.from_bytes(data, "little") if data else None
 
     def reset(self, pc: int) -> None:
         """Power-on state at a pc; all code is forgotten, as memory is loaded again."""

@@ -36,6 +36,11 @@ SNAPSHOT_PAGES = 2
 _MXCSR_FLAGS = ((0x20, 1), (0x10, 2), (0x08, 4), (0x04, 8), (0x01, 16))
 """MXCSR's sticky flags and fflags' NX, UF, OF, DZ, NV."""
 _MXCSR_STICKY = 0x3F
+_COPIED = (
+    *(("x", 32), ("f", 32), ("frm", 1), ("fflags", 1), ("guest_mxcsr", 1)),
+    *(("ctx", 1), ("ctx_tag", 1)),
+)
+"""Words of the state that a new thread begins with."""
 _MXCSR_ROUNDING = (0, 3 << 13, 1 << 13, 2 << 13)
 """MXCSR's rounding control for RNE, RTZ, RDN, RUP."""
 
@@ -81,6 +86,8 @@ class EngineCpu(UserProcessor):
     @fcsr.setter
     def fcsr(self, value: int) -> None:
         frm = value >> 5 & 7
+        if frm != self.state["frm"]:
+            self.native("user_rounding", frm)
         self.state["frm"] = frm
         self.state["fflags"] = value & 31
         rounding = _MXCSR_ROUNDING[frm] if frm < 4 else 0
@@ -100,7 +107,7 @@ class EngineCpu(UserProcessor):
         self.user_space.share()
         other = EngineCpu(self.user_space, self.tiers)
         words, at = other.state.words, self.state.at
-        for name, count in (("x", 32), ("f", 32), ("frm", 1), ("fflags", 1), ("guest_mxcsr", 1)):
+        for name, count in _COPIED:
             start = at[name]
             words[start : start + count] = self.state.words[start : start + count]
         other.pc = self.pc
