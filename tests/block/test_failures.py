@@ -12,10 +12,35 @@ import pytest
 
 from jitemu.devices.block.hostfile import HostFile
 from jitemu.devices.block.opening import open_node
-from tests.block.both import qemu_img
+from jitemu.devices.block.qcow2.create import CreateOptions, create
+from jitemu.devices.block.qcow2.image import Qcow2Image
+from tests.block.both import jitemu_img, qemu_img
 from tests.block.crash import CLEAN, LEAKS, SECTOR, allowed, history, perform, random_image
 
 pytestmark = pytest.mark.skipif(not shutil.which("qemu-img"), reason="qemu-img is not installed")
+
+
+def test_clusters_that_lost_their_refcount_block_are_not_taken(tmp_path: Path) -> None:
+    path = tmp_path / "a.qcow2"
+    create(str(path), CreateOptions(size=4 << 20, cluster_size=512, refcount_bits=64))
+    node = {"driver": "qcow2", "file": {"filename": str(path)}}
+    with open_node(node) as image:
+        assert isinstance(image, Qcow2Image)
+        image.write(0, b"first" * 20_000)
+        image.flush()
+        table = image.header.reftable_offset
+        last = max(index for index, entry in enumerate(image.refcounts.table) if entry)
+    with path.open("r+b") as file:
+        file.seek(table + 8 * last)
+        file.write(bytes(8))
+    with open_node(node) as image:
+        image.write(1 << 20, b"second" * 100_000)
+    for _ in range(2):
+        with open_node(node, read_only=True) as image:
+            assert image.read(0, 100_000) == b"first" * 20_000
+            assert image.read(1 << 20, 600_000) == b"second" * 100_000
+        assert jitemu_img(tmp_path, "check", "-r", "all", str(path)).status == CLEAN
+    assert qemu_img(tmp_path, "check", str(path)).status == CLEAN
 
 
 class FullDisk(HostFile):

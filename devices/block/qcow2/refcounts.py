@@ -204,7 +204,11 @@ class Refcounts:
 
     def tail(self) -> int:
         """The first cluster behind the file and all that is in use."""
-        return max(-(-self._file.size >> self._shift), self.last_used() + 1)
+        return max(self._file_end(), self.last_used() + 1)
+
+    def _file_end(self) -> int:
+        """The first cluster behind the file; a device's end says nothing of what is used."""
+        return -(-self._file.size >> self._shift) if self._file.grows else 0
 
     def last_used(self) -> int:
         """The last cluster with a count; -1 if none has."""
@@ -217,7 +221,10 @@ class Refcounts:
         return -1
 
     def _create(self, index: int) -> _Block:
-        """A block for clusters that have none, in the first of them."""
+        """A block for clusters that have none, in the first of them that the file has not got.
+
+        Clusters before it count as used: if a damaged table lost their block, they are.
+        """
         if index >= MAX_REFTABLE_BYTES // 8:
             raise OSError(errno.EFBIG, f"{self._file.name}: the refcount table cannot grow further")
         if index >= len(self.table):
@@ -225,8 +232,12 @@ class Refcounts:
             block = self._load(index)
             if block:
                 return block
-        block = self._place(index, index * self.per_block)
-        self._mark(index, block, 0, 1)
+        first = index * self.per_block
+        used = max(0, self._file_end() - first)
+        if index == 0 or used >= self.per_block:
+            raise OSError(errno.EIO, f"{self._file.name}: refcount block {index} is missing")
+        block = self._place(index, first + used)
+        self._mark(index, block, 0, used + 1)
         return block
 
     def _place(self, index: int, cluster: int) -> _Block:
