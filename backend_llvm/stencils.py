@@ -9,16 +9,18 @@ request to look around).
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from jitemu.backend_llvm.convention import CC, KEEPING, arguments, parameters
+from jitemu.backend_llvm.convention import CC, KEEPING, SLOW, arguments, parameters
 from jitemu.backend_llvm.guest_memory import MemoryLowering
-from jitemu.backend_llvm.lowering import declarations
+from jitemu.backend_llvm.lowering import declarations, float_type, llvm_type
 from jitemu.backend_llvm.stencil_keys import Key, Target
 from jitemu.backend_llvm.stencil_keys import parse_key as parse_key
-from jitemu.ir.code import WIDTHS, Op
+from jitemu.ir.code import BITS, WIDTHS, Op, Value
 from jitemu.ir.emitter import Emitter
+from jitemu.ir.meaning import usual_of
+from jitemu.ir.ops_float_lanes import FLOAT_LANES
 from jitemu.ir.state import JUMP_CACHE_ENTRIES
 from jitemu.isa import Instruction
 
@@ -27,21 +29,35 @@ Stencil = tuple[bytes, tuple[Relocation, ...], bytes, tuple[Relocation, ...]]
 """(hot code, its relocations, cold code, its relocations)"""
 
 
+def is_real(value: Value) -> bool:
+    """A value is made by floating-point arithmetic, or comes from a bank of registers."""
+    op = value.source
+    if op is None:
+        return False
+    return op.name in FLOAT_LANES or op.name == "vget" or (
+        op.name == "unless" and op.attrs[1] in FLOAT_LANES
+    )
+
+
 class StencilLowering(MemoryLowering):
     """Lowers one body to a stencil's hot or cold function."""
 
     def __init__(self, target: Target, key: Key, operands: Sequence[str], cold: bool) -> None:
         super().__init__(target.layout)
         self.target = target
+        self.based = target.based
         self.key = key
         registers = [o for o in operands if o[0] == "r"]
         self.places = dict(zip(registers, key.places, strict=True))
         self.cold = cold
+        self.branches = cold
+        """Rare ways are branches of this code (else the cold form has them)."""
         self.entry = [f"%p{i}" for i in range(len(target.pinned))]
         self.pins = list(self.entry)
         self.stores: list[tuple[str, str]] = []
+        """(field, typed value) of registers in the state."""
         self.fixed: list[tuple[str, str]] = []
-        """(pointer, value) of registers that the body itself names."""
+        """(pointer, typed value) of registers that the body itself names."""
         self.wants_cold = False
         if self.places.get("rd") == "z":
             self.loads = "load volatile"
@@ -60,7 +76,7 @@ class StencilLowering(MemoryLowering):
         source = op.args[0].source
         if source is not None and source.name == "hole":
             return f"ptrtoint (ptr @h_{source.attrs[0]} to {op.type})"
-        return self.temp(f"trunc {op.args[0].type} {self.ref(op.args[0])} to {op.type}")
+        return self.temp(f"trunc {self.typed(op.args[0])} to {llvm_type(op.type)}")
 
     def address(self, what: str) -> str:
         """A guest address, 64 bits wide: holes in other instructions have 32."""
@@ -75,7 +91,7 @@ class StencilLowering(MemoryLowering):
     def op_add(self, op: Op) -> str:
         if pc_relative(op):
             return self.address("target")
-        return self.temp(f"add {op.type} {self.ref(op.args[0])}, {self.ref(op.args[1])}")
+        return self.temp(f"add {self.typed(op.args[0])}, {self.ref(op.args[1])}")
 
     # Registers
 
@@ -98,6 +114,11 @@ class StencilLowering(MemoryLowering):
             return self.pins[self.target.pinned.index(index)]
         return self.temp(f"load i64, ptr {self.word(kind, index)}")
 
+    def holds_words(self, op: Op) -> bool:
+        kind, index = op.attrs
+        words = self.target.classes[str(kind)].words
+        return words > (index if isinstance(index, int) else 0)
+
     def op_set(self, op: Op) -> None:
         kind, index = op.attrs
         value = self.ref(op.args[0])
@@ -105,20 +126,39 @@ class StencilLowering(MemoryLowering):
             if kind == self.target.pinned_class and index in self.target.pinned:
                 self.pins[self.target.pinned.index(index)] = value
             else:
-                self.fixed.append((self.word(str(kind), index), value))
+                self.fixed.append((self.word(str(kind), index), f"i64 {value}"))
             return
         place = self.places[index]
         if place == "m":
-            self.stores.append((index, value))
+            self.stores.append((index, f"i64 {value}"))
         elif place != "z":
             self.pins[int(place)] = value
+
+    def op_vget(self, op: Op) -> str:
+        return self.temp(f"load {llvm_type(op.type)}, ptr {self._view(op)}, align 1")
+
+    def op_vset(self, op: Op) -> None:
+        index = op.attrs[1]
+        if isinstance(index, int):
+            self.fixed.append((self._view(op), self.typed(op.args[0])))
+        else:
+            self.stores.append((index, self.typed(op.args[0])))
+
+    def _view(self, op: Op) -> str:
+        """Pointer to a bank's register in the state."""
+        kind, index = op.attrs
+        if not isinstance(index, int):
+            return self._slot(index)
+        view = self.target.classes[str(kind)]
+        offset = self.layout.of(view.bank) + index * view.bits // 8
+        return self.temp(f"getelementptr i8, ptr %s, i64 {offset}")
 
     def _commit(self) -> None:
         """Registers in the state are written last, so that a fault finds the old ones."""
         for field, value in self.stores:
-            self.put(f"store i64 {value}, ptr {self._slot(field)}")
+            self.put(f"store {value}, ptr {self._slot(field)}, align 1")
         for pointer, value in self.fixed:
-            self.put(f"store i64 {value}, ptr {pointer}")
+            self.put(f"store {value}, ptr {pointer}, align 1")
         self.stores, self.fixed = [], []
 
     def op_skip(self, op: Op) -> None:
@@ -132,7 +172,7 @@ class StencilLowering(MemoryLowering):
 
     def pointer(self, address: str, size: int, write: bool, atomic: bool) -> str:
         if self.target.mode == "user":
-            return self.temp(f"inttoptr i64 {address} to ptr")
+            return self.temp(f"inttoptr i64 {address} to {self.ptr}")
         if self.cold:
             host = self._native("slow_address", address, str(size), self._mode())
             self.leave_if_trapped()
@@ -189,6 +229,70 @@ class StencilLowering(MemoryLowering):
         function = self.temp(f"load ptr, ptr {at}")
         words = "".join(f", i64 {a}" for a in args)
         return self.temp(f"call {KEEPING} i64 {function}(ptr %s{words})")
+
+    # What is rare
+
+    def op_native(self, op: Op) -> str:
+        return self._slow(op, op.args, llvm_type(op.type))
+
+    def op_rare(self, op: Op) -> str:
+        real = is_real(op.args[1])
+        return self._rarely(op, lambda: self.ref(op.args[1]), op.args[2:], real)
+
+    def op_unless(self, op: Op) -> str:
+        def usual() -> str:
+            inner = usual_of(op)
+            inner.result = Value(op.type, None, inner)
+            self.op(inner)
+            return self.ref(inner.result)
+
+        return self._rarely(op, usual, op.args[1:], op.attrs[1] in FLOAT_LANES)
+
+    def _rarely(
+        self, op: Op, usual: Callable[[], str], args: Sequence[Value], real: bool
+    ) -> str:
+        """The usual value, in hot code with a way out to the cold form, else with a branch.
+
+        ``real``: it is a float, so that the host should hold it as one.
+        """
+        slow, go = self.label(), self.label()
+        self.put(f"br i1 {self.ref(op.args[0])}, label %{slow}, label %{go}, !prof !8")
+        self.put(f"{slow}:")
+        if not self.branches:
+            self.wants_cold = True
+            self._tail("cold", self.entry)
+            self.put(f"{go}:")
+            return usual()
+        kind = float_type(op.type) if real and BITS[op.type] <= 64 else llvm_type(op.type)
+        other = self._slow(op, args, kind)
+        done, go_end = self.label(), self.label()
+        self.put(f"br label %{done}\n{go}:")
+        value = usual()
+        value = self.temp(f"bitcast {llvm_type(op.type)} {value} to {kind}")
+        self.put(f"br label %{go_end}\n{go_end}:\nbr label %{done}\n{done}:")
+        value = self.temp(f"phi {kind} [ {other}, %{slow} ], [ {value}, %{go_end} ]")
+        return self.temp(f"bitcast {kind} {value} to {llvm_type(op.type)}")
+
+    def _slow(self, op: Op, args: Sequence[Value], kind: str) -> str:
+        """A native function's result, as an LLVM type of the op's size."""
+        at = 0
+        for arg in args:
+            self.put(f"store {self.typed(arg)}, ptr {self.word('operands', at)}, align 8")
+            if arg.width < 64:
+                upper = self.temp(
+                    f"getelementptr i8, ptr {self.word('operands', at)}, i64 {arg.width // 8}"
+                )
+                self.put(f"store i{64 - arg.width} 0, ptr {upper}, align 1")
+            at += 1 + (arg.width > 64)
+        place = self.word("functions", self.target.functions[f"{op.attrs[0]}{SLOW}"])
+        function = self.temp(f"load ptr, ptr {place}")
+        self.put(f"call {KEEPING} void {function}(ptr %s)")
+        return self.temp(f"load {kind}, ptr {self.word('operands')}, align 8")
+
+    def op_unusual(self, op: Op) -> str:
+        word = self.get_word(str(op.attrs[0]))
+        found = self.temp(f"and i64 {word}, {self.ref(op.args[0])}")
+        return self.temp(f"icmp ne i64 {found}, 0")
 
     def op_call(self, op: Op) -> str:
         return self._native(str(op.attrs[0]), *map(self.ref, op.args))
@@ -387,9 +491,9 @@ def shape_of(target: Target, insn: Instruction) -> Shape:
     relative: str | None = None
     written: list[str] = []
     for op in s.block.ops:
-        if op.name == "set" and isinstance(op.attrs[1], str):
+        if op.name in ("set", "vset") and isinstance(op.attrs[1], str):
             written.append(op.attrs[1])
-        if op.name in ("get", "set") and isinstance(op.attrs[1], str):
+        if op.name in ("get", "set", "vget", "vset") and isinstance(op.attrs[1], str):
             classes[op.attrs[1]] = str(op.attrs[0])
         relative = pc_relative(op) or relative
     last = s.block.ops[-1].name if s.ended else ""

@@ -102,7 +102,7 @@ def _run(parsed: Parsed) -> int:
     from jitemu.system.machine import Machine, MachineConfig, dump_device_tree
 
     choice = parsed[options.MACHINE]
-    model = common.cpu_model(parsed)
+    model = common.cpu_model(parsed[common.CPU])
     log = common.make_log(parsed)
     serial, monitors = consoles(parsed)
     plugged = parsed[DEVICE]
