@@ -34,8 +34,10 @@ def is_real(value: Value) -> bool:
     op = value.source
     if op is None:
         return False
-    return op.name in FLOAT_LANES or op.name == "vget" or (
-        op.name == "unless" and op.attrs[1] in FLOAT_LANES
+    return (
+        op.name in FLOAT_LANES
+        or op.name == "vget"
+        or (op.name == "unless" and op.attrs[1] in FLOAT_LANES)
     )
 
 
@@ -248,9 +250,7 @@ class StencilLowering(MemoryLowering):
 
         return self._rarely(op, usual, op.args[1:], op.attrs[1] in FLOAT_LANES)
 
-    def _rarely(
-        self, op: Op, usual: Callable[[], str], args: Sequence[Value], real: bool
-    ) -> str:
+    def _rarely(self, op: Op, usual: Callable[[], str], args: Sequence[Value], real: bool) -> str:
         """The usual value, in hot code with a way out to the cold form, else with a branch.
 
         ``real``: it is a float, so that the host should hold it as one.

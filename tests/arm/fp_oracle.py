@@ -89,7 +89,6 @@ class FpReference(Reference):
         fpscr = run_native("read_fpscr", machine)
         return FpAfter(core, tuple(machine.registers["d"][:32]), fpscr & FPSCR_BITS)
 
-
     def _block(self, case: FpCase, window: int) -> After:
         machine, memory = self.machine, PagedMemory()
         memory.put(window, case.memory)
