@@ -29,6 +29,7 @@ ITEMS = {
     "non-existent register)",
     "page": "dump pages at beginning of user mode emulation",
     "nochain": 'do not chain compiled TBs so that "exec" and "cpu" show\ncomplete traces',
+    "jit": "show at the end what was translated and compiled",
     "strace": "log every user-mode syscall, its input, and its result",
 }
 ADDRESS_LIMIT = (1 << 64) - 1
@@ -105,6 +106,7 @@ class Log:
         self.guest_errors = "guest_errors" in enabled
         self.page = "page" in enabled
         self.nochain = "nochain" in enabled
+        self.jit = "jit" in enabled
         self.strace = "strace" in enabled
         self.enabled = enabled
         self.ranges = tuple(ranges)

@@ -124,6 +124,8 @@ def make_engine(
         tiers = Tiers(code, model, lambda pc: snapshot(guest, space, pc), threshold, use_cache)
         code.on_page = tiers.know_page
         tiers.start()
+    if config.reports is not None:
+        config.reports.attach(code, tiers, _symbols(space))
     return code, tiers
 
 

@@ -23,7 +23,10 @@ _MXCSR_ROUNDING = (0, 3 << 13, 1 << 13, 2 << 13)
 class RiscvEngineCpu(EngineCpu):
     """A guest thread's processor (jitemu.user.riscv64.RiscvCpu)."""
 
-    kept = (("x", 32), ("f", 32), ("frm", 1), ("fflags", 1), ("guest_mxcsr", 1))
+    kept = (
+        *(("x", 32), ("f", 32), ("frm", 1), ("fflags", 1), ("guest_mxcsr", 1)),
+        *(("ctx", 1), ("ctx_tag", 1)),
+    )
 
     def __init__(self, space: UserSpace, tiers: Tiers | None) -> None:
         super().__init__(space, tiers)
@@ -58,6 +61,8 @@ class RiscvEngineCpu(EngineCpu):
     @fcsr.setter
     def fcsr(self, value: int) -> None:
         frm = value >> 5 & 7
+        if frm != self.state["frm"]:
+            self.native("user_rounding", frm)
         self.state["frm"] = frm
         self.state["fflags"] = value & 31
         rounding = _MXCSR_ROUNDING[frm] if frm < 4 else 0

@@ -47,6 +47,18 @@ class FakeHart:
         else:
             self.pending &= ~(1 << number)
 
+    def register(self, name: str) -> int | None:
+        return self.pc if name == "pc" else None
+
+    def register_lines(self) -> list[str]:
+        return [f" pc       {self.pc:016x}"]
+
+    def mapping_lines(self) -> list[str]:
+        return ["No translation or protection"]
+
+    def translate(self, address: int) -> int | None:
+        return address
+
     def interrupt_pending(self) -> bool:
         timer = self.timer_ns is not None and time.monotonic_ns() >= self.timer_ns
         return timer or bool(self.pending & self.enabled)
