@@ -65,7 +65,7 @@ class _RowRun:
         self.contestants = {c.name: c for c in plan.contestants if self._template(c)}
         by_cpu = plan.by_cpu and not row.rate
         reference = self._reference()
-        self.result = RowResult(row.name, row.group, row.unit, self.size, reference, by_cpu)
+        self.result = RowResult(row.name, row.group, row.unit, self.size, reference, by_cpu=by_cpu)
 
     def _template(self, contestant: Contestant) -> tuple[str, ...]:
         if self.row.only not in ("", contestant.name):

@@ -30,3 +30,14 @@ def warn(text: str) -> None:
 def note(text: str) -> None:
     """One line on standard error about what is being done (a set-up step, a path)."""
     print(f"jitemu: {text}", file=sys.stderr, flush=True)
+
+
+def version() -> str:
+    """The number that the installed package has; empty where none is installed."""
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as installed
+
+    try:
+        return installed("jitemu")
+    except PackageNotFoundError:
+        return ""

@@ -7,6 +7,8 @@ row has one, an environment variable.  Kept free of argparse and of anything slo
 
 from __future__ import annotations
 
+from jitemu.keyval import on_off as on_off
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -256,12 +258,3 @@ def size(text: str, default_suffix: str = "b") -> int:
             "expected a non-negative number below 2^64 with an optional suffix K, M, G or T"
         )
     return number
-
-
-def on_off(text: str) -> bool:
-    """``on`` and ``off`` (also yes/no, true/false, y/n, as QEMU takes them)."""
-    if text in ("on", "yes", "true", "y"):
-        return True
-    if text in ("off", "no", "false", "n"):
-        return False
-    raise ValueError("expects 'on' or 'off'")
