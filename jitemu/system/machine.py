@@ -118,7 +118,7 @@ def _space(config: MachineConfig) -> PhysicalSpace:
     try:
         return make_space(config.memory)
     except (OSError, OverflowError, ValueError) as error:
-        fail(f"-m: cannot have {config.memory >> 20} MiB of RAM: {error}")
+        fail(f"-m: cannot have {config.memory >> 20} MiB of RAM: {getattr(error, "strerror", None) or error}")
 
 
 class Machine:
