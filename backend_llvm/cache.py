@@ -67,12 +67,12 @@ def make_private(path: str) -> bool:
     return True
 
 
-def fingerprint() -> str:
-    """Changes with the program's own files, the Python, and the host processor."""
+def fingerprint(frontend: str) -> str:
+    """Changes with the program's own files and a frontend's, the Python, and the processor."""
     here = os.path.dirname(os.path.realpath(__file__))
     top = os.path.dirname(here)
     digest = blake2b(digest_size=16)
-    folders = [here, os.path.join(top, "frontends", "riscv"), *_engine_folders()]
+    folders = [here, os.path.join(top, "frontends", frontend), *_engine_folders()]
     for path in folders:
         with os.scandir(path) as entries:
             for entry in sorted(entries, key=lambda e: e.name):

@@ -44,14 +44,31 @@ def _pieces(code: bytes, relocations: list[Relocation]) -> list[_Piece]:
             offset, kind, symbol, addend = rest.pop(0)
             mine.append((offset - at, kind, symbol, addend))
         goto = None
+        body = bytearray(code[at : at + size])
+        if any(symbol.startswith(CONSTANT) for _, _, symbol, _ in mine):
+            _unalign(body, mnemonic)
         if mnemonic[0] == "j" and not mine and operands.startswith("0x"):
             goto = int(operands, 16)
         elif mnemonic[0] == "j" and not mine and operands.isdigit():
             goto = int(operands)
-        piece = _Piece(at, code[at : at + size], goto)
+        piece = _Piece(at, bytes(body), goto)
         piece.relocations = mine
         pieces.append(piece)
     return pieces
+
+
+def _unalign(code: bytearray, mnemonic: str) -> None:
+    """Let a load of an aligned vector constant take any address."""
+    opcode = {0xC5: 2, 0xC4: 3, 0x62: 4}.get(code[0])
+    if not mnemonic.startswith(("vmovaps", "vmovapd", "vmovdqa")):
+        return
+    if opcode is None:
+        raise ValueError(f"a load of a constant of an unknown form: {code.hex()}")
+    if code[opcode] == 0x28:
+        code[opcode] = 0x10
+    else:  # the prefix 66 becomes F3
+        at = 2 if opcode == 4 else opcode - 1
+        code[at] = code[at] & ~3 | 2
 
 
 def _lead(pieces: list[_Piece]) -> None:
@@ -147,9 +164,6 @@ def stencils_of(data: bytes) -> dict[str, Stencil]:
     from elftools.elf.elffile import ELFFile
 
     elf = ELFFile(io.BytesIO(data))
-    for section in elf.iter_sections():
-        if section.name.startswith(".rodata") and section["sh_size"]:
-            raise ValueError("a stencil with constants in memory")
     text = elf.get_section_by_name(".text")
     assert text is not None
     code: bytes = text.data()
@@ -157,10 +171,14 @@ def stencils_of(data: bytes) -> dict[str, Stencil]:
     table = elf.get_section_by_name(".rela.text")
     relocations: list[Relocation] = []
     for r in table.iter_relocations() if table else ():  # type: ignore[attr-defined]
-        name = symbols[r["r_info_sym"]].name
-        relocations.append(
-            (int(r["r_offset"]), RELOCATIONS[r["r_info_type"]], name, int(r["r_addend"]))
-        )
+        symbol = symbols[r["r_info_sym"]]
+        name, addend = _symbol(symbol.name), int(r["r_addend"])
+        where = symbol["st_shndx"]
+        if isinstance(where, int) and elf.get_section(where).name.startswith(".rodata"):
+            section = elf.get_section(where)
+            addend += int(symbol["st_value"])
+            name, addend = _constant(section.name, section.data(), addend)
+        relocations.append((int(r["r_offset"]), RELOCATIONS[r["r_info_type"]], name, addend))
     relocations.sort()
     forms: dict[str, tuple[bytes, tuple[Relocation, ...]]] = {}
     functions = sorted(
@@ -173,15 +191,57 @@ def stencils_of(data: bytes) -> dict[str, Stencil]:
         mine: list[Relocation] = []
         while index < len(relocations) and relocations[index][0] < start + size:
             offset, kind, symbol, addend = relocations[index]
-            mine.append((offset - start, kind, _symbol(symbol), addend))
+            mine.append((offset - start, kind, symbol, addend))
             index += 1
         forms[name] = tidy(code[start : start + size], mine)
     empty: tuple[bytes, tuple[Relocation, ...]] = (b"", ())
     return {
-        name: (*form, *forms.get(name + ".cold", empty))
+        name: _with_constants(form, forms.get(name + ".cold", empty))
         for name, form in forms.items()
         if not name.endswith(".cold")
     }
+
+
+CONSTANT = "constant."
+"""Of the names of constants in memory: their bytes in hexadecimal follow."""
+
+
+def _constant(section: str, data: bytes, addend: int) -> tuple[str, int]:
+    """(name, addend from its start) of the constant that a relocation refers to.
+
+    The addend is that of a field of 4 bytes, with an immediate byte behind it at most; there
+    is none in what repeats one or two bytes, whose section does not tell their size.
+    """
+    if section == ".rodata":
+        return CONSTANT + data[addend + 4 : addend + 6].ljust(2, b"\0").hex(), -4
+    if not section.startswith(".rodata.cst"):
+        raise ValueError(f"a stencil that refers to {section}")
+    size = int(section.removeprefix(".rodata.cst"))
+    at = -(-(addend + 4) // size) * size
+    return CONSTANT + data[at : at + size].hex(), addend - at
+
+
+Form = tuple[bytes, tuple[Relocation, ...]]
+
+
+def _with_constants(hot: Form, cold: Form) -> Stencil:
+    """A stencil whose constants lie behind its cold code."""
+    code = bytearray(cold[0])
+    places: dict[str, int] = {}
+
+    def led(relocations: tuple[Relocation, ...]) -> tuple[Relocation, ...]:
+        done: list[Relocation] = []
+        for offset, kind, symbol, addend in relocations:
+            if symbol.startswith(CONSTANT):
+                if symbol not in places:
+                    places[symbol] = len(code)
+                    code.extend(bytes.fromhex(symbol.removeprefix(CONSTANT)))
+                symbol, addend = "cold", addend + places[symbol]
+            done.append((offset, kind, symbol, addend))
+        return tuple(done)
+
+    hot_relocations, cold_relocations = led(hot[1]), led(cold[1])
+    return hot[0], hot_relocations, bytes(code), cold_relocations
 
 
 def _symbol(name: str) -> str:

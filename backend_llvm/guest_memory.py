@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from jitemu.backend_llvm.lowering import Lowering
-from jitemu.ir.code import WIDTHS, Op
+from jitemu.backend_llvm.lowering import Lowering, llvm_type
+from jitemu.ir.code import BITS, WIDTHS, Op, Value
 from jitemu.ir.state import TLB_ENTRIES
 
 AMO = {
@@ -27,6 +27,8 @@ COMBINE = {
     "umin": "cmp{s} {new}, $2\ncmovb{s} $2, {new}",
 }
 """The kinds that take a loop on the host: how the new value is made of the old one."""
+NEAR = range(-0xF000, 0xF001)
+"""Distances that cannot lead out of a 4 GiB guest's reservation with its guards."""
 ENTRY_SHIFT = 5
 """A TLB entry is 32 bytes: read tag, write tag, host delta, fetch tag."""
 
@@ -36,27 +38,74 @@ class MemoryLowering(Lowering):
 
     loads = "load"
     """Volatile where the value is not used: the access may fault all the same."""
+    based = False
+    """Guest memory begins at the GS segment's base."""
+
+    @property
+    def ptr(self) -> str:
+        """The type of pointers to guest memory."""
+        return "ptr addrspace(256)" if self.based else "ptr"
+
+    def guest_address(self, value: Value) -> str:
+        """A guest address as a 64-bit name.
+
+        32-bit ones that are a register, or a register and a constant, need no instruction of
+        their own: the host's addressing mode does it.  (It does not wrap, but beyond the 4 GiB
+        nothing is mapped, as there is nothing at the guest's ends.)
+        """
+        word = value.source.args[0] if value.source and value.source.name == "zext" else None
+        if not self.based or word is None or word.source is None or word.width != 32:
+            return self.ref(value)
+        op = word.source
+        plain = self._plain_register(word)
+        if plain is not None:
+            return plain
+        if op.name != "add" or (plain := self._plain_register(op.args[0])) is None:
+            return self.ref(value)
+        distance = self._distance(op.args[1])
+        return self.temp(f"add i64 {plain}, {distance}") if distance else self.ref(value)
+
+    def _plain_register(self, word: Value) -> str | None:
+        """The 64-bit value of a register, zero-extended, if that is what the 32 bits are."""
+        op = word.source
+        if op is None or op.name != "trunc" or (source := op.args[0].source) is None:
+            return None
+        if source.name != "get" or not self.holds_words(source):
+            return None
+        return self.ref(op.args[0])
+
+    def holds_words(self, op: Op) -> bool:
+        """A get is of a register that holds 32 bits, zero-extended."""
+        raise NotImplementedError
+
+    def _distance(self, word: Value) -> str | None:
+        if word.const is not None:
+            signed = word.const - (word.const >> 31 << 32)
+            return str(signed) if signed in NEAR else None
+        op = word.source
+        source = op.args[0].source if op is not None and op.name == "trunc" else None
+        return self.ref(op.args[0]) if op and source and source.name == "hole" else None
 
     def pointer(self, address: str, size: int, write: bool, atomic: bool) -> str:
         """A host pointer to guest memory that can be accessed."""
         raise NotImplementedError
 
     def op_load(self, op: Op) -> str:
-        size = WIDTHS[op.type] // 8
-        p = self.pointer(self.ref(op.args[0]), size, write=False, atomic=False)
-        return self.temp(f"{self.loads} {op.type}, ptr {p}, align 1")
+        size = BITS[op.type] // 8
+        p = self.pointer(self.guest_address(op.args[0]), size, write=False, atomic=False)
+        return self.temp(f"{self.loads} {llvm_type(op.type)}, {self.ptr} {p}, align 1")
 
     def op_store(self, op: Op) -> None:
-        size = WIDTHS[op.type] // 8
-        p = self.pointer(self.ref(op.args[0]), size, write=True, atomic=False)
-        self.put(f"store {op.type} {self.ref(op.args[1])}, ptr {p}, align 1")
+        size = BITS[op.type] // 8
+        p = self.pointer(self.guest_address(op.args[0]), size, write=True, atomic=False)
+        self.put(f"store {self.typed(op.args[1])}, {self.ptr} {p}, align 1")
 
     def op_amo(self, op: Op) -> str:
         size = WIDTHS[op.type] // 8
         p = self.pointer(self.ref(op.args[0]), size, write=True, atomic=True)
         kind = AMO[str(op.attrs[0])]
         value = f"{op.type} {self.ref(op.args[1])}"
-        return self.temp(f"atomicrmw {kind} ptr {p}, {value} seq_cst, align {size}")
+        return self.temp(f"atomicrmw {kind} {self.ptr} {p}, {value} seq_cst, align {size}")
 
     def undoable_amo(self, op: Op) -> str:
         """As op_amo, with no pinned register changed before the access is done.
@@ -70,14 +119,15 @@ class MemoryLowering(Lowering):
         wide = op.type == "i64"
         size, old, new = ("q", "%rax", "%r11") if wide else ("l", "%eax", "%r11d")
         combine = COMBINE[kind].format(s=size, new=new)
+        at = "%gs:($1)" if self.based else "($1)"
         loop = (
-            f"mov{size} ($1), {old}\n1: mov{size} {old}, {new}\n{combine}\n"
-            f"lock cmpxchg{size} {new}, ($1)\njne 1b"
+            f"mov{size} {at}, {old}\n1: mov{size} {old}, {new}\n{combine}\n"
+            f"lock cmpxchg{size} {new}, {at}\njne 1b"
         ).replace("\n", r"\0A")
         address, value = map(self.ref, op.args)
         p = self.pointer(address, 4 << wide, write=True, atomic=True)
         outside = '"=&{ax},r,r,~{r11},~{memory},~{flags}"'
-        arguments = f"(ptr {p}, {op.type} {value})"
+        arguments = f"({self.ptr} {p}, {op.type} {value})"
         return self.temp(f'call {op.type} asm sideeffect "{loop}", {outside}{arguments}')
 
     def op_casif(self, op: Op) -> str:
@@ -90,7 +140,8 @@ class MemoryLowering(Lowering):
         self.put(f"{do}:")
         p = self.pointer(address, size, write=True, atomic=True)
         pair = self.temp(
-            f"cmpxchg ptr {p}, {op.type} {expected}, {op.type} {new} seq_cst seq_cst, align {size}"
+            f"cmpxchg {self.ptr} {p}, {op.type} {expected}, {op.type} {new} "
+            f"seq_cst seq_cst, align {size}"
         )
         won = self.temp(f"extractvalue {{{op.type}, i1}} {pair}, 1")
         last = self.label()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jitemu.backend_llvm.convention import CC, KEEPING, RECORD_BITS, arguments, parameters
+from jitemu.backend_llvm.convention import CC, KEEPING, RECORD_BITS, SLOW, arguments, parameters
 from jitemu.backend_llvm.lowering import Lowering, declarations
 from jitemu.backend_llvm.objects import Blob, read_object
 from jitemu.backend_llvm.stencils import Target
@@ -87,8 +87,9 @@ class NativeLowering(Lowering):
         variables = "".join(f"{v} = alloca i64\n" for v in self.allocas.values())
         first = function.blocks[0].label
         name = f"@{PREFIX}{function.name}"
+        strict = " strictfp" if any("constrained" in line for line in self.lines) else ""
         return (
-            f'define i64 {name}(ptr %s{params}) nounwind "no-jump-tables"="true" {{\n'
+            f'define i64 {name}(ptr %s{params}) nounwind{strict} "no-jump-tables"="true" {{\n'
             f"{variables}br label %b.{first}\n" + "\n".join(self.lines) + "\n}\n"
         )
 
@@ -176,7 +177,8 @@ def fault_handler(layout: Layout, reason: int) -> str:
     low.put(f"call ptr {at('%record', 24, 'ptr')}(i32 %signal, ptr null)")
     low.put("ret void")
     low.put("guest:")
-    address, code = at("%info", 16), at("%info", 8, "i32")
+    host_address, code = at("%info", 16), at("%info", 8, "i32")
+    address = low.temp(f"sub i64 {host_address}, {low.get_word('guest_base')}")
     low.put(f"%denied = icmp eq i32 {code}, {_SEGV_ACCERR}")
     low.put("br i1 %denied, label %denial, label %fault")
     low.put("denial:")
@@ -184,7 +186,7 @@ def fault_handler(layout: Layout, reason: int) -> str:
     low.put("%again = icmp ne i64 %through, 0")
     low.put("br i1 %again, label %open, label %fault")
     low.put("open:")
-    page = low.temp(f"and i64 {address}, -4096")
+    page = low.temp(f"and i64 {host_address}, -4096")
     low.put(f"call i32 {at('%record', 32, 'ptr')}(i64 {page}, i64 4096, i32 {_READ_WRITE})")
     low.put("ret void")
     low.put("fault:")
@@ -213,6 +215,18 @@ def kept(function: Function) -> str:
     )
 
 
+def slow(layout: Layout, function: Function) -> str:
+    """What translated code calls in rare ways: operands and result are in the state."""
+    low = Lowering(layout)
+    places = [low.word("operands", n) for n in range(len(function.params))]
+    words = "".join(f", i64 {low.temp(f'load i64, ptr {place}')}" for place in places)
+    result = low.temp(f"call i64 @{PREFIX}{function.name}(ptr %s{words})")
+    low.put(f"store i64 {result}, ptr {low.word('operands')}")
+    text = "\n".join(low.lines)
+    name = f"@{KEPT}{function.name}{SLOW}"
+    return f"define {KEEPING} void {name}(ptr %s) nounwind {{\n{text}\nret void\n}}\n"
+
+
 def library_text(target: Target, functions: Sequence[Function]) -> str:
     """LLVM text of the whole library."""
     body = glue(target.layout, target.mode, target.pinned_class, target.pinned)
@@ -222,6 +236,8 @@ def library_text(target: Target, functions: Sequence[Function]) -> str:
         body += NativeLowering(target.layout).function(function)
         if function.name in target.functions:
             body += kept(function)
+        if function.name + SLOW in target.functions:
+            body += slow(target.layout, function)
     return declarations(body) + "\n" + body
 
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from jitemu.backend_llvm.banks import Banks
 from jitemu.backend_llvm.convention import CC, arguments, parameters
 from jitemu.backend_llvm.counted import Counted, Place, compare_text, find_counted, limit_text
-from jitemu.backend_llvm.lowering import declarations
+from jitemu.backend_llvm.lowering import declarations, llvm_type
 from jitemu.backend_llvm.narrow import Register, narrow_registers, register_of
 from jitemu.backend_llvm.objects import Region, read_object
 from jitemu.backend_llvm.stencils import METADATA, Key, StencilLowering, Target
@@ -237,14 +238,18 @@ class RegionLowering(StencilLowering):
         self, target: Target, request: Request, lifter: Lifter, entries: list[int]
     ) -> None:
         super().__init__(target, Key("region", ""), (), cold=False)
+        self.branches = True
         self.request = request
         self.lifted = lifter.lifted
+        self.banks = Banks(target, [item.code for item in self.lifted.values()])
         self.frames = lifter.frames
         self.entries = entries
         self.narrow = narrow_registers(item.code for item in self.lifted.values())
         self.counted = find_counted(self.lifted, lifter.edges, [(0, pc) for pc in entries])
         """By the branch back."""
         self.limits = {loop.head: loop for loop in self.counted.values()}
+        self.settings: set[tuple[str, int]] = set()
+        """(word of the state, bits that must be 0 in it)"""
         self.exits: dict[int, int] = {}
         self.pending: set[Place] = set()
         self.registers: set[Register] = set()
@@ -269,9 +274,22 @@ class RegionLowering(StencilLowering):
     def _read(self, register: Register) -> str:
         """A register's 64-bit value."""
         name = self._variable(*register)
-        if register not in self.narrow:
+        if not self._is_short(register):
             return self.temp(f"load i64, ptr {name}")
-        return self.temp(f"sext i32 {self.temp(f'load i32, ptr {name}')} to i64")
+        half = self.temp(f"load i32, ptr {name}")
+        return self.temp(f"{self._extension(register)} i32 {half} to i64")
+
+    def _is_short(self, register: Register) -> bool:
+        """Its variable has 32 bits."""
+        return register in self.narrow or self._is_word(register)
+
+    def _is_word(self, register: Register) -> bool:
+        kind, index = register
+        return index < self.target.classes[kind].words
+
+    def _extension(self, register: Register) -> str:
+        """How the variable becomes the register's 64 bits."""
+        return "zext" if self._is_word(register) else "sext"
 
     def op_set(self, op: Op) -> None:
         kind, index = op.attrs
@@ -279,10 +297,24 @@ class RegionLowering(StencilLowering):
         self.registers.add((str(kind), int(index)))
         self.dirty.add((str(kind), int(index)))
         name, value = self._variable(kind, index), self.ref(op.args[0])
-        if (str(kind), int(index)) in self.narrow:
+        if self._is_short((str(kind), int(index))):
             self.put(f"store i32 {self.temp(f'trunc i64 {value} to i32')}, ptr {name}")
         else:
             self.put(f"store i64 {value}, ptr {name}")
+
+    def op_unusual(self, op: Op) -> str:
+        """0: at the entry the state's word is checked, and nothing in a region changes it."""
+        self.settings.add((str(op.attrs[0]), op.args[0].const or 0))
+        return "false"
+
+    def op_vget(self, op: Op) -> str:
+        return self.banks.get(self, op)
+
+    def op_vset(self, op: Op) -> None:
+        self.banks.set(self, op)
+        if self._exact:
+            at = self.temp(f"getelementptr i8, ptr %s, i64 {self.banks.state_offset(op)}")
+            self.put(f"store {self.typed(op.args[0])}, ptr {at}, align 1")
 
     # What a handler of faults sees: the registers in the state and pc, at each access
 
@@ -407,7 +439,7 @@ class RegionLowering(StencilLowering):
     def pointer(self, address: str, size: int, write: bool, atomic: bool) -> str:
         if self.target.mode == "user":
             self._note_place()
-            return self.temp(f"getelementptr i8, ptr null, i64 {address}")
+            return self.temp(f"getelementptr i8, {self.ptr} null, i64 {address}")
         hit, entry = self.tlb_probe(address, size, write, atomic, str(self.request.holes["tlb"]))
         fast, slow, done = self.label(), self.label(), self.label()
         self.put(f"br i1 {hit}, label %{fast}, label %{slow}, !prof !7")
@@ -441,9 +473,9 @@ class RegionLowering(StencilLowering):
 
     def op_load(self, op: Op) -> str:
         if self.target.mode == "user":
-            p = self.pointer(self.ref(op.args[0]), 1, write=False, atomic=False)
+            p = self.pointer(self.guest_address(op.args[0]), 1, write=False, atomic=False)
             tags = "align 1, !alias.scope !11, !noalias !12"
-            return self.temp(f"{self.loads} {op.type}, ptr {p}, {tags}")
+            return self.temp(f"{self.loads} {llvm_type(op.type)}, {self.ptr} {p}, {tags}")
         size, address = WIDTHS[op.type] // 8, self.ref(op.args[0])
         hit, entry = self.tlb_probe(address, size, False, False, str(self.request.holes["tlb"]))
         fast, slow, done = self.label(), self.label(), self.label()
@@ -466,14 +498,15 @@ class RegionLowering(StencilLowering):
         return self.temp(f"phi {op.type} [ {quick}, %{fast} ], [ {value}, %{last} ]")
 
     def op_store(self, op: Op) -> None:
-        address, value = map(self.ref, op.args)
-        stored = f"store {'volatile ' if self._exact else ''}{op.type} {value}, ptr"
+        value = self.ref(op.args[1])
+        how = "volatile " if self._exact else ""
+        stored = f"store {how}{self.typed(op.args[1])}, {self.ptr}"
         tags = "align 1, !alias.scope !11, !noalias !12"
         if self.target.mode == "user":
-            p = self.pointer(address, 1, write=True, atomic=False)
+            p = self.pointer(self.guest_address(op.args[0]), 1, write=True, atomic=False)
             self.put(f"{stored} {p}, {tags}")
             return
-        size = WIDTHS[op.type] // 8
+        size, address = WIDTHS[op.type] // 8, self.ref(op.args[0])
         hit, entry = self.tlb_probe(address, size, True, False, str(self.request.holes["tlb"]))
         fast, slow, done = self.label(), self.label(), self.label()
         self.put(f"br i1 {hit}, label %{fast}, label %{slow}, !prof !7")
@@ -499,7 +532,7 @@ class RegionLowering(StencilLowering):
             self.put(f"pc.{_name(place)}:")
             if place in self.limits:
                 self._limit(self.limits[place])
-            used = any(op.name in ("set", "setfield") for op in item.code.ops)
+            used = any(op.name in ("set", "vset", "setfield") for op in item.code.ops)
             self.loads = "load" if used and not self._exact else "load volatile"
             self.block(item.code)
             if not item.code.ops or item.code.ops[-1].name not in ("jump", "branch", "jumpr"):
@@ -550,7 +583,7 @@ class RegionLowering(StencilLowering):
         checks: list[str] = []
         for kind, index in sorted(self.registers):
             name = self._variable(kind, index)
-            narrow = (kind, index) in self.narrow
+            narrow = self._is_short((kind, index))
             lines.append(f"{name} = alloca {'i32' if narrow else 'i64'}")
             if self._is_pinned((kind, index)):
                 value = f"%p{self.target.pinned.index(index)}"
@@ -562,13 +595,21 @@ class RegionLowering(StencilLowering):
                 value = f"{name}.in"
             if narrow:
                 lines.append(f"{name}.n = trunc i64 {value} to i32")
-                lines.append(f"{name}.s = sext i32 {name}.n to i64")
-                lines.append(f"{name}.d = xor i64 {name}.s, {value}")
-                checks.append(f"{name}.d")
+                if not self._is_word((kind, index)):
+                    lines.append(f"{name}.s = sext i32 {name}.n to i64")
+                    lines.append(f"{name}.d = xor i64 {name}.s, {value}")
+                    checks.append(f"{name}.d")
                 lines.append(f"store i32 {name}.n, ptr {name}")
             else:
                 lines.append(f"store i64 {value}, ptr {name}")
         lines += [f"%limit.{_name(head)} = alloca i64" for head in self.limits]
+        lines += self.banks.entry()
+        for number, (name, bits) in enumerate(sorted(self.settings)):
+            at, word = f"%setting.{number}.at", f"%setting.{number}"
+            lines.append(f"{at} = getelementptr i8, ptr %s, i64 {self.layout.of(name)}")
+            lines.append(f"{word}.in = load i64, ptr {at}")
+            lines.append(f"{word} = and i64 {word}.in, {bits}")
+            checks.append(word)
         at = self.target.layout.of("region_entry")
         lines.append(f"%entry.at = getelementptr i8, ptr %s, i64 {at}")
         lines.append("%entry = load i64, ptr %entry.at")
@@ -624,13 +665,14 @@ class RegionLowering(StencilLowering):
             name = self._variable(kind, index)
             self.temps += 1
             value = f"%w{self.temps}"
-            if (kind, index) in self.narrow:
+            if self._is_short((kind, index)):
                 lines.append(f"{value}.n = load i32, ptr {name}")
-                lines.append(f"{value} = sext i32 {value}.n to i64")
+                how = self._extension((kind, index))
+                lines.append(f"{value} = {how} i32 {value}.n to i64")
             else:
                 lines.append(f"{value} = load i64, ptr {name}")
             lines.append(f"store i64 {value}, ptr {name}.at, !alias.scope !12, !noalias !11")
-        return lines
+        return lines + self.banks.back(self)
 
 
 def _names(op: Op, register: Register) -> bool:

@@ -48,6 +48,7 @@ class Target:
         pinned: tuple[int, ...],
         functions: dict[str, int],
         emitter: Callable[[str], Emitter],
+        based: bool = False,
     ) -> None:
         self.mode = mode
         self.layout = layout
@@ -57,6 +58,8 @@ class Target:
         self.functions = functions
         """Native functions' places in the state's table (filled when the set is made)."""
         self.emitter = emitter
+        self.based = based
+        """In user mode: guest addresses have 32 bits and count from the state's guest_base."""
 
 
 def place_letter(target: Target, kind: str, register: int) -> str:

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jitemu.backend_llvm.convention import CC, KEEPING, arguments, parameters
-from jitemu.backend_llvm.guest_memory import MemoryLowering
-from jitemu.backend_llvm.lowering import declarations
+from jitemu.backend_llvm.lowering import declarations, llvm_type
+from jitemu.backend_llvm.rare_ways import RareLowering
 from jitemu.backend_llvm.stencil_keys import Key, Target
 from jitemu.backend_llvm.stencil_keys import parse_key as parse_key
 from jitemu.ir.code import WIDTHS, Op
@@ -27,21 +27,24 @@ Stencil = tuple[bytes, tuple[Relocation, ...], bytes, tuple[Relocation, ...]]
 """(hot code, its relocations, cold code, its relocations)"""
 
 
-class StencilLowering(MemoryLowering):
+class StencilLowering(RareLowering):
     """Lowers one body to a stencil's hot or cold function."""
 
     def __init__(self, target: Target, key: Key, operands: Sequence[str], cold: bool) -> None:
         super().__init__(target.layout)
         self.target = target
+        self.based = target.based
         self.key = key
         registers = [o for o in operands if o[0] == "r"]
         self.places = dict(zip(registers, key.places, strict=True))
         self.cold = cold
+        self.branches = cold
         self.entry = [f"%p{i}" for i in range(len(target.pinned))]
         self.pins = list(self.entry)
         self.stores: list[tuple[str, str]] = []
+        """(field, typed value) of registers in the state."""
         self.fixed: list[tuple[str, str]] = []
-        """(pointer, value) of registers that the body itself names."""
+        """(pointer, typed value) of registers that the body itself names."""
         self.wants_cold = False
         if self.places.get("rd") == "z":
             self.loads = "load volatile"
@@ -60,7 +63,7 @@ class StencilLowering(MemoryLowering):
         source = op.args[0].source
         if source is not None and source.name == "hole":
             return f"ptrtoint (ptr @h_{source.attrs[0]} to {op.type})"
-        return self.temp(f"trunc {op.args[0].type} {self.ref(op.args[0])} to {op.type}")
+        return self.temp(f"trunc {self.typed(op.args[0])} to {llvm_type(op.type)}")
 
     def address(self, what: str) -> str:
         """A guest address, 64 bits wide: holes in other instructions have 32."""
@@ -75,7 +78,7 @@ class StencilLowering(MemoryLowering):
     def op_add(self, op: Op) -> str:
         if pc_relative(op):
             return self.address("target")
-        return self.temp(f"add {op.type} {self.ref(op.args[0])}, {self.ref(op.args[1])}")
+        return self.temp(f"add {self.typed(op.args[0])}, {self.ref(op.args[1])}")
 
     # Registers
 
@@ -98,6 +101,11 @@ class StencilLowering(MemoryLowering):
             return self.pins[self.target.pinned.index(index)]
         return self.temp(f"load i64, ptr {self.word(kind, index)}")
 
+    def holds_words(self, op: Op) -> bool:
+        kind, index = op.attrs
+        words = self.target.classes[str(kind)].words
+        return words > (index if isinstance(index, int) else 0)
+
     def op_set(self, op: Op) -> None:
         kind, index = op.attrs
         value = self.ref(op.args[0])
@@ -105,20 +113,39 @@ class StencilLowering(MemoryLowering):
             if kind == self.target.pinned_class and index in self.target.pinned:
                 self.pins[self.target.pinned.index(index)] = value
             else:
-                self.fixed.append((self.word(str(kind), index), value))
+                self.fixed.append((self.word(str(kind), index), f"i64 {value}"))
             return
         place = self.places[index]
         if place == "m":
-            self.stores.append((index, value))
+            self.stores.append((index, f"i64 {value}"))
         elif place != "z":
             self.pins[int(place)] = value
+
+    def op_vget(self, op: Op) -> str:
+        return self.temp(f"load {llvm_type(op.type)}, ptr {self._view(op)}, align 1")
+
+    def op_vset(self, op: Op) -> None:
+        index = op.attrs[1]
+        if isinstance(index, int):
+            self.fixed.append((self._view(op), self.typed(op.args[0])))
+        else:
+            self.stores.append((index, self.typed(op.args[0])))
+
+    def _view(self, op: Op) -> str:
+        """Pointer to a bank's register in the state."""
+        kind, index = op.attrs
+        if not isinstance(index, int):
+            return self._slot(index)
+        view = self.target.classes[str(kind)]
+        offset = self.layout.of(view.bank) + index * view.bits // 8
+        return self.temp(f"getelementptr i8, ptr %s, i64 {offset}")
 
     def _commit(self) -> None:
         """Registers in the state are written last, so that a fault finds the old ones."""
         for field, value in self.stores:
-            self.put(f"store i64 {value}, ptr {self._slot(field)}")
+            self.put(f"store {value}, ptr {self._slot(field)}, align 1")
         for pointer, value in self.fixed:
-            self.put(f"store i64 {value}, ptr {pointer}")
+            self.put(f"store {value}, ptr {pointer}, align 1")
         self.stores, self.fixed = [], []
 
     def op_skip(self, op: Op) -> None:
@@ -132,7 +159,7 @@ class StencilLowering(MemoryLowering):
 
     def pointer(self, address: str, size: int, write: bool, atomic: bool) -> str:
         if self.target.mode == "user":
-            return self.temp(f"inttoptr i64 {address} to ptr")
+            return self.temp(f"inttoptr i64 {address} to {self.ptr}")
         if self.cold:
             host = self._native("slow_address", address, str(size), self._mode())
             self.leave_if_trapped()
@@ -181,6 +208,10 @@ class StencilLowering(MemoryLowering):
     def _pc_for_fault(self) -> None:
         if self.cold and self.target.mode == "system":
             self.set_word("pc", self.address("pc"))
+
+    def way_out(self) -> None:
+        self.wants_cold = True
+        self._tail("cold", self.entry)
 
     # Calls and control
 
@@ -387,9 +418,9 @@ def shape_of(target: Target, insn: Instruction) -> Shape:
     relative: str | None = None
     written: list[str] = []
     for op in s.block.ops:
-        if op.name == "set" and isinstance(op.attrs[1], str):
+        if op.name in ("set", "vset") and isinstance(op.attrs[1], str):
             written.append(op.attrs[1])
-        if op.name in ("get", "set") and isinstance(op.attrs[1], str):
+        if op.name in ("get", "set", "vget", "vset") and isinstance(op.attrs[1], str):
             classes[op.attrs[1]] = str(op.attrs[0])
         relative = pc_relative(op) or relative
     last = s.block.ops[-1].name if s.ended else ""

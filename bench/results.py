@@ -27,7 +27,6 @@ class SideResult:
 
     seconds: list[float] = field(default_factory=list[float])
     cpu: list[float] = field(default_factory=list[float])
-    workers: list[float] = field(default_factory=list[float])
     rss_kib: list[int] = field(default_factory=list[int])
     verdict: str = OK
     detail: str = ""  # why the verdict is not "ok"
@@ -50,7 +49,6 @@ class RowResult:
     unit: str
     size: int
     reference: str  # the contestant whose output is the right one; empty: none ran
-    by_cpu: bool = False  # ratios are of processor time
     sides: dict[str, SideResult] = field(default_factory=dict[str, SideResult])
     by_cpu: bool = False  # ratios are of processor time
 

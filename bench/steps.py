@@ -122,6 +122,8 @@ def bench_finish(s: RuntimeState, pc: int, end: int) -> int:
 class Code:
     """A program's code in memory, and a processor that could run it."""
 
+    base = 0
+
     def __init__(self, program: Path) -> None:
         from elftools.elf.elffile import ELFFile
 
@@ -145,6 +147,10 @@ class Code:
     def code_size(self, pc: int) -> int:
         """As all of it may be executed."""
         return max(self.end + PAGE - pc, 0)
+
+    def mapped(self, address: int) -> bool:
+        """There is nothing else."""
+        return self.start <= address < self.end
 
     def writable(self, address: int) -> bool:
         """Nothing is written."""

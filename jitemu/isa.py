@@ -104,6 +104,14 @@ class Instruction:
     steps: NativeFunction | None = None
     """Gives the words that are executed one after the other for a word (see ``Isa.steps``)."""
 
+    first: bool = False
+    """It counts before patterns with more literal bits."""
+
+    @property
+    def rank(self) -> int:
+        """Of the patterns that match a word, which counts."""
+        return self.mask.bit_count() + self.first * 64
+
     @property
     def stencil(self) -> str:
         """The definition that its stencils are named after."""
@@ -287,7 +295,7 @@ class Isa:
         self.name = name
         self.crossing = crossing
         """Patterns may overlap where neither includes the other: of those that match a word
-        the one with the most literal bits counts, and of those the last defined."""
+        the one with the highest rank counts, and of those the last defined."""
         self.trees_of = trees
         """The decoder trees that an encoding belongs to; others cannot overlap it."""
         self.instructions: dict[str, Instruction] = {}
@@ -303,6 +311,8 @@ class Isa:
         """
         low = match & LOW_BITS if mask & LOW_BITS == LOW_BITS else -1
         own = self._groups.setdefault((width, low), [])
+        if self.crossing:
+            return own, []
         if low < 0:
             return own, [i for i in self.instructions.values() if i.width == width]
         return own, own + self._groups.get((width, -1), [])
@@ -320,12 +330,12 @@ class Isa:
         width, mask, match, fields = parse_pattern(pattern)
         insn = Instruction(name, width, mask, match, fields, asm, when)
         group, rivals = self._rivals(width, mask, match)
-        for other in rivals:
+        for other in () if self.crossing else rivals:
             if not set(self.trees_of(insn)) & set(self.trees_of(other)):
                 continue
             if (other.match ^ match) & other.mask & mask == 0:
                 narrower = other.mask & mask in (other.mask, mask) and other.mask != mask
-                if not narrower and not self.crossing:
+                if not narrower:
                     raise ValueError(f"{name} overlaps {other.name}")
         if name in self.instructions:
             raise ValueError(f"{name} is defined twice")
@@ -482,8 +492,6 @@ class Decoder:
             node = child
         best: Instruction | None = None
         for insn in node:
-            if word & insn.mask == insn.match and (
-                best is None or insn.mask.bit_count() >= best.mask.bit_count()
-            ):
+            if word & insn.mask == insn.match and (best is None or insn.rank >= best.rank):
                 best = insn
         return best

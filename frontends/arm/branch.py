@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from jitemu.frontends.arm.registers import LR, NZ, R
-from jitemu.frontends.arm.state import S, Word, isa, thumb
+from jitemu.frontends.arm.state import S, Word, isa, since, thumb
 from jitemu.ir.emitter import RegisterFile
 
 
@@ -64,6 +64,9 @@ def blx_reg(s: S, rm: Any) -> None:
 
 
 thumb("bx", "010001110 rm:4 000", "t1")
+# Jazelle is not there: bxj is bx.
+isa.alias("bx", "cond:4 00010010111111111111 0010 rm:4", "bxj", "arm", "bxj")
+isa.alias("bx", "111100111100 rm:4 1000 1111 0000 0000", "bxj", "t32", "bxj.t")
 thumb("blx_reg", "010001111 rm:4 000", "t1")
 
 
@@ -101,3 +104,7 @@ def tbh(s: S, rn: Any, rm: Any) -> None:
 def it(s: S) -> None:
     """If-then (the next pc has the state), or a hint that does nothing."""
     s.emit("set", "", (RegisterFile(s, R)[NZ],), ("r", NZ))
+
+
+since("v5", "blx_a32", "blx_t32", "blx_reg")
+since("v6t2", "cbz", "cbnz", "tbb", "tbh", "it")

@@ -7,7 +7,7 @@ from typing import Any
 
 from jitemu.frontends.arm.registers import C, V
 from jitemu.frontends.arm.shifter import NAMES, by_constant, by_register, rrx
-from jitemu.frontends.arm.state import S, Word, define, isa, thumb
+from jitemu.frontends.arm.state import S, Word, define, isa, since, thumb
 
 
 def _sum(s: S, a: Word, b: Word, flags: bool) -> Word:
@@ -179,6 +179,7 @@ def move_wide(name: str, code: str) -> None:
 
 move_wide("movw", "0")
 move_wide("movt", "1")
+since("v6t2", "movw", "movt")
 
 # T32's additions of 12 plain bits, and addresses relative to the pc.
 

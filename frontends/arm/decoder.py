@@ -5,28 +5,69 @@ from __future__ import annotations
 from jitemu.frontends.arm import (
     actions,
     branch,
+    coprocessor,
+    crc,
     dataproc,
     media,
     memory,
     multiple,
     multiply,
+    neon,
+    neon_crypto,
+    neon_float,
+    neon_memory,
+    neon_shift,
+    neon_two,
+    neon_wide,
+    parallel,
+    saturate,
     system,
+    vfp,
+    vfp_convert,
+    vfp_moves,
 )
-from jitemu.frontends.arm.registers import ADDRESS_BITS
-from jitemu.frontends.arm.state import A32, IT16, T16, T32, UNCONDITIONAL, isa, trees_of
+from jitemu.frontends.arm.registers import ADDRESS_BITS, following
+from jitemu.frontends.arm.state import (
+    A32,
+    IT16,
+    NEEDS,
+    T16,
+    T32,
+    UNCONDITIONAL,
+    encoding_needs,
+    isa,
+    trees_of,
+)
 from jitemu.isa import Decoded, Decoder, Instruction, Node, build_tree
 
-DEFINITIONS = (actions, dataproc, multiply, memory, multiple, branch, media, system)
+DEFINITIONS = (
+    *(actions, dataproc, multiply, memory, multiple, branch, media, system, coprocessor),
+    *(parallel, saturate, crc),
+    *(neon, neon_crypto, neon_float, neon_memory, neon_shift, neon_two, neon_wide),
+    *(vfp, vfp_convert, vfp_moves),
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from jitemu.frontends.arm.cpu import CpuModel
 
 ALWAYS = 14
+
+
+def _has(model: CpuModel, insn: Instruction) -> bool:
+    """The model knows the encoding."""
+    needs = (NEEDS.get(insn.stencil), NEEDS.get(insn.name), encoding_needs(insn))
+    return all(n is None or n in model.extensions for n in needs)
 
 
 class ArmDecoder(Decoder):
     """Decodes words of all trees."""
 
-    def __init__(self) -> None:
+    def __init__(self, model: CpuModel | None = None) -> None:
+        """``model``: whose instructions there are; all without one."""
         super().__init__(isa, [])
-        insns = list(isa.instructions.values())
+        insns = [i for i in isa.instructions.values() if model is None or _has(model, i)]
+        self.instructions = insns
         chosen = {n: [i for i in insns if n in trees_of(i)] for n in range(5)}
         self.trees: dict[int, Node | list[Instruction]] = {
             n: build_tree(group) for n, group in chosen.items()
@@ -83,8 +124,7 @@ class ArmDecoder(Decoder):
         return Decoded(insn, fields, length, guard, tuple(parts))
 
     def following(self, pc: int, decoded: Decoded) -> int:
-        after = pc + decoded.length & ADDRESS_BITS
-        state = pc >> 32
         if decoded.insn.name == "it":
+            after = pc + decoded.length & ADDRESS_BITS
             return after | decoded.fields["list"] << 32 if decoded.fields["list"] & 15 else after
-        return after | (state & 0xE0 | state << 1 & 0x1F) << 32 if state & 7 else after
+        return following(pc, decoded.length)

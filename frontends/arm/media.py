@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from jitemu.frontends.arm.state import S, Word, define, thumb
+from jitemu.frontends.arm.state import S, Word, define, since, thumb
 
 
 def unary(name: str, pattern: str, wide: str, operation: Callable[[Word], Word]) -> None:
@@ -133,3 +133,7 @@ define("bfc", "cond:4 0111110 top:5 rd:4 low:5 001 1111", "rd low top", bfc)
 define("bfi", "cond:4 0111110 top:5 rd:4 low:5 001 rn:4", "rd rn low top", bfi)
 thumb("bfc", "11110 0 1 10110 1111 0 low[4:2] rd:4 low[1:0] 0 top:5")
 thumb("bfi", "11110 0 1 10110 rn:4 0 low[4:2] rd:4 low[1:0] 0 top:5")
+since("v5", "clz")
+since("v6", "rev", "rev16", "revsh")
+since("v6", *(f"{u}xt{a}{k}" for u in "su" for a in ("", "a") for k in ("b", "h", "b16")))
+since("v6t2", "rbit", "sbfx", "ubfx", "bfc", "bfi")

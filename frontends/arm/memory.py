@@ -136,6 +136,9 @@ def wide(name: str, bits: str) -> None:
     if load == "1":
         literal(name, f"{head} 1 {size} 1 1111 rt:4 off:12")
         thumb(f"{name}_literal", f"{head} 0 {size} 1 1111 rt:4 off:12=minus", "down")
+        # whatever the register forms fix of the offset's bits
+        for literal_name in (f"{name}_literal", f"{name}_literal.down"):
+            isa.instructions[literal_name].first = True
 
 
 def literal(name: str, pattern: str) -> None:
@@ -225,3 +228,19 @@ for _name, _load_bit, _code in (("ldrd", 1, "10"), ("strd", 0, "11")):
                 _body,
                 rb="rt+1",
             )
+
+
+def _pair_literal() -> None:
+    """T32's ldrd relative to the pc, whose low two bits count as 0."""
+
+    def body(s: S, rt: Any, rb: Any, off: Word) -> None:
+        address = (s.pc_read & -4) + off.trunc(32)
+        low, high = _load(s, address, 32, False), _load(s, address + 4, 32, False)
+        s.set_reg(rt, low)
+        s.set_reg(rb, high)
+
+    pattern = "1110100 1 off[8]=signedquad 1 0 1 1111 rt:4 rb:4 off[7:0]"
+    isa.define(pattern, "ldrd", "t32", "ldrd_literal", ("rt", "rb", "off"), body)
+
+
+_pair_literal()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from jitemu.frontends.arm.state import S, Word, define, isa, thumb
+from jitemu.frontends.arm.state import S, Word, define, isa, since, thumb
 
 
 def _short(name: str, code: str, flags: int, add: int, wide: str) -> None:
@@ -37,12 +37,14 @@ isa.alias("muls", "010000 1101 rn:3 rd:3", "mul", "t16", "muls.t16", rm="rd")
 isa.alias("mul", "010000 1101 rn:3 rd:3", "mul", "it16", "mul.it16", rm="rd")
 
 
-def _put_pair(s: S, low: Any, high: Any, wide: Word) -> None:
+def put_pair(s: S, low: Any, high: Any, wide: Word) -> None:
+    """A 64-bit value to two registers."""
     s.set_reg(low, wide.trunc(32))
     s.set_reg(high, (wide >> 32).trunc(32))
 
 
-def _pair(s: S, low: Any, high: Any) -> Word:
+def pair_of(s: S, low: Any, high: Any) -> Word:
+    """The 64-bit value in two registers."""
     return s.reg(high).zext() << 32 | s.reg(low).zext()
 
 
@@ -53,8 +55,8 @@ def _long(name: str, code: str, flags: int, signed: bool, add: bool, wide: str) 
         a, b = s.reg(rn), s.reg(rm)
         result = a.sext() * b.sext() if signed else a.zext() * b.zext()
         if add:
-            result = result + _pair(s, rd, rb)
-        _put_pair(s, rd, rb, result)
+            result = result + pair_of(s, rd, rb)
+        put_pair(s, rd, rb, result)
         if flags:
             low = (result.trunc(32).ne(0)).zext()
             s.set_nz_words((result >> 32).trunc(32).sext(), low)
@@ -76,7 +78,7 @@ for _flags in (0, 1):
 def umaal(s: S, rd: Any, rb: Any, rn: Any, rm: Any) -> None:
     """rb:rd = rn * rm + rb + rd."""
     result = s.reg(rn).zext() * s.reg(rm).zext() + s.reg(rd).zext() + s.reg(rb).zext()
-    _put_pair(s, rd, rb, result)
+    put_pair(s, rd, rb, result)
 
 
 define("umaal", "cond:4 0000 0100 rb:4 rd:4 rm:4 1001 rn:4", "rd rb rn rm", umaal)
@@ -123,7 +125,7 @@ def _halves() -> None:
 
             def smlal(s: S, rd: Any, rb: Any, rn: Any, rm: Any, n: int = n, m: int = m) -> None:
                 product = half(s.reg(rn), n) * half(s.reg(rm), m)
-                _put_pair(s, rd, rb, _pair(s, rd, rb) + product)
+                put_pair(s, rd, rb, pair_of(s, rd, rb) + product)
 
             tag = "bt"[n] + "bt"[m]
             end = f"rm:4 1{m}{n}0 rn:4"
@@ -150,3 +152,11 @@ def _halves() -> None:
 
 
 _halves()
+
+since("v6", "umaal")
+since("v6t2", "mls")
+since("div", "sdiv", "udiv")
+for _names in (("smul", "smla", "smlal"), ("smulw", "smlaw")):
+    for _name in _names:
+        _tags = ("b", "t") if _name.endswith("w") else ("bb", "bt", "tb", "tt")
+        since("v5", *(_name + tag for tag in _tags))

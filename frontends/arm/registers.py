@@ -19,8 +19,16 @@ C, V, Q = 17, 18, 19
 GE = 20
 """Four bits."""
 
-R = RegisterClass("r", 21)
-CLASSES = {"r": R}
+R = RegisterClass("r", 21, words=16)
+FP = RegisterClass("fp", 2)
+FP_FLAGS, QC = 0, 1
+"""FPSCR's N Z C V at their places, and saturation: 0 or not."""
+VIEWS = {
+    name: RegisterClass(name, 2304 // bits, bank="d", bits=bits)
+    for name, bits in (("b", 8), ("h", 16), ("s", 32), ("d", 64), ("q", 128))
+}
+"""The bank of 32 doublewords as registers of any width; b and h are scalars of vectors."""
+CLASSES = {"r": R, "fp": FP, **VIEWS}
 R_NAMES = [*(f"r{n}" for n in range(13)), "sp", "lr", "pc", "nz", "c", "v", "q", "ge"]
 
 PINNED = (0, 1, 2, 3, 4, 5, SP, NZ)
@@ -39,3 +47,18 @@ class ArmState(RuntimeState):
     reserved_value: int
     tls: int
     """TPIDRURO, the thread pointer."""
+    tpidrurw: int
+    d: Words[36]
+    """The registers of floating point and SIMD (and room behind, for lists that end there)."""
+    fp: Words[2]
+    fpmode: int
+    """AHP, DN, FZ and RMode at their places in FPSCR (the rounding mode is the unit's, too)."""
+    idc: int
+    """FPSCR.IDC: a denormal operand was taken as zero."""
+
+
+def following(pc: int, length: int) -> int:
+    """The pc word behind an instruction that does not jump: an IT block goes on."""
+    after = pc + length & ADDRESS_BITS
+    state = pc >> 32
+    return after | (state & 0xE0 | state << 1 & 0x1F) << 32 if state & 7 else after

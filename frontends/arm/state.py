@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jitemu.frontends.arm.registers import GE, NZ, PC, C, Q, R, V
+from jitemu.frontends.arm.registers import FP, FP_FLAGS, GE, NZ, PC, QC, VIEWS, C, Q, R, V
 from jitemu.ir import builder
 from jitemu.ir.code import Function
 from jitemu.ir.emitter import Emitter, Register, RegisterFile
@@ -21,6 +21,19 @@ def trees_of(insn: Instruction) -> tuple[int, ...]:
         return (T32,)
     bare = insn.mask >> 28 == 15 and insn.match >> 28 == 15
     return (UNCONDITIONAL if bare else A32,) if insn.width else ()
+
+
+_OLD_T32 = ("bl.t1", "blx_t32")
+"""Of the 32-bit encodings, those that were before Thumb-2, as pairs of 16-bit words."""
+_NEW_T16 = ("cbz", "cbnz", "it", "nop.t1cps")
+
+
+def encoding_needs(insn: Instruction) -> str | None:
+    """The feature that a T32 encoding belongs to, whatever it means."""
+    trees = trees_of(insn)
+    if T32 in trees and insn.name not in _OLD_T32:
+        return "v6t2"
+    return "v6t2" if insn.name in _NEW_T16 else None
 
 
 isa = Isa("arm", trees_of, crossing=True)
@@ -71,6 +84,35 @@ class S(Emitter):
         """End: go on at an address whose bit 0 chooses the instruction set."""
         self.jump_register((target & ((target & 1) - 2 | 1) & ~(((target & 1) ^ 1) << 1)).zext())
 
+    # Floating point and SIMD
+
+    def view(self, kind: str, index: Register, type: str = "") -> Word:
+        """A register of the bank: of kind b, h, s, d or q."""
+        width = VIEWS[kind].bits
+        return self.emit("vget", type or f"i{width}", (), (kind, index))
+
+    def set_view(self, kind: str, index: Register, value: Word) -> None:
+        """Write one."""
+        self.emit("vset", value.type, (value,), (kind, index))
+
+    @property
+    def saturations(self) -> Word:
+        """FPSCR.QC: not 0 where something saturated."""
+        return RegisterFile(self, FP)[QC]
+
+    def note_saturation(self, happened: Word) -> None:
+        """QC is set if a word is not 0."""
+        RegisterFile(self, FP)[QC] = self.saturations | happened
+
+    def set_fp_flags(self, flags: Word) -> None:
+        """N Z C V of FPSCR, at their places in 32 bits."""
+        RegisterFile(self, FP)[FP_FLAGS] = flags.zext()
+
+    @property
+    def fp_flags(self) -> Word:
+        """The same."""
+        return RegisterFile(self, FP)[FP_FLAGS].trunc(32)
+
     # Flags
 
     def set_nz(self, result: Word) -> None:
@@ -109,13 +151,28 @@ class S(Emitter):
         word = word | self.flag(C) << 29 | self.flag(V) << 28 | self.flag(Q) << 27
         return word | self.flag(GE) << 16
 
-    def write_apsr(self, value: Word) -> None:
-        """N Z C V and Q from bits 31 to 27."""
+    def write_nzcv(self, value: Word) -> None:
+        """N Z C V from bits 31 to 28."""
         sign = (value >> 31).zext() << 63
         self._file[NZ] = sign | (value >> 30 & 1 ^ 1).zext()
         self.set_flag(C, value >> 29 & 1)
         self.set_flag(V, value >> 28 & 1)
+
+    def write_apsr(self, value: Word) -> None:
+        """N Z C V and Q from bits 31 to 27."""
+        self.write_nzcv(value)
         self.set_flag(Q, value >> 27 & 1)
+
+
+NEEDS: dict[str, str] = {}
+"""By definition: the feature of a processor (cpu.py) without which it is undefined."""
+
+
+def since(feature: str, *names: str) -> None:
+    """These definitions, in all their encodings, belong to a feature."""
+    for name in names:
+        assert name in isa.instructions, name
+        NEEDS[name] = feature
 
 
 def define(name: str, pattern: str, operands: str, body: object, asm: str = "") -> None:

@@ -64,6 +64,12 @@ EXTENSIONS = {
 }
 
 
+def help_text() -> str:
+    """What ``-cpu help`` prints."""
+    lines = [f"  {e.name:<12} {e.prose}" for e in EXTENSIONS.values()]
+    return "\n".join([*MODELS, "", "Features (name=on or name=off):", *lines])
+
+
 class CpuModel:
     """A hart's features."""
 

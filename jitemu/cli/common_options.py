@@ -6,8 +6,9 @@ from jitemu.cli.options import Option, Shown, flag, integer, value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from jitemu.cli.options import Parsed
-    from jitemu.frontends.riscv.cpu import CpuModel
     from jitemu.runtime.reports import Reports
     from jitemu.trace import Log
 
@@ -42,20 +43,29 @@ def _filter_ranges(text: str) -> tuple[tuple[int, int], ...]:
     return parse_ranges(text)
 
 
-def _cpu(text: str) -> str:
-    if text == "help":
-        from jitemu.frontends.riscv.cpu import EXTENSIONS, MODELS
+def _cpu_module(frontend: str) -> Any:
+    from importlib import import_module
 
-        lines = [f"  {e.name:<12} {e.prose}" for e in EXTENSIONS.values()]
-        raise Shown("\n".join([*MODELS, "", "Features (name=on or name=off):", *lines]))
-    return text
+    return import_module(f"jitemu.frontends.{frontend}.cpu")
+
+
+def cpu_option(frontend: str, default: str) -> Option[str]:
+    """-cpu, whose models are those of a frontend."""
+
+    def convert(text: str) -> str:
+        if text == "help":
+            raise Shown(_cpu_module(frontend).help_text())
+        return text
+
+    prose = "select CPU (-cpu help for list)"
+    return value("cpu", "model", prose, default, convert, env="CPU")
 
 
 HELP = flag("h", "print this help", aliases=("help",))
 VERSION = Option(
     "version", "", "display version information and exit", False, _show_version, env="VERSION"
 )
-CPU = value("cpu", "model", "select CPU (-cpu help for list)", "rv64", _cpu, env="CPU")
+CPU = cpu_option("riscv", "rv64")
 LOG_ITEMS = value(
     "d",
     "item[,...]",
@@ -99,11 +109,9 @@ def reports(parsed: Parsed, log: Log) -> Reports | None:
     return Reports(parsed[PERFMAP], parsed[JITDUMP], log.write if log.jit else None)
 
 
-def cpu_model(parsed: Parsed) -> CpuModel:
-    """The processor that -cpu names."""
-    from jitemu.frontends.riscv.cpu import parse_cpu
-
-    return parse_cpu(parsed[CPU])
+def cpu_model(text: str, frontend: str = "riscv") -> Any:
+    """The processor that -cpu names, a frontend's CpuModel."""
+    return _cpu_module(frontend).parse_cpu(text)
 
 
 def make_log(parsed: Parsed, *more: str) -> Log:

@@ -20,6 +20,12 @@ def _user(words: Sequence[str]) -> int:
     return run(words)
 
 
+def _user_arm(words: Sequence[str]) -> int:
+    from jitemu.cli.user import main as run
+
+    return run(words, "arm")
+
+
 def _system(words: Sequence[str]) -> int:
     from jitemu.cli.system import main as run
 
@@ -58,6 +64,7 @@ def _version(_words: Sequence[str]) -> int:
 
 COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "user-riscv64": (_user, "run a Linux program made for riscv64"),
+    "user-arm": (_user_arm, "run a Linux program made for 32-bit ARM"),
     "system-riscv64": (_system, "run a riscv64 machine: kernel, firmware or bare metal"),
     "get": (_get, "fetch a guest to run (riscv64-linux, riscv64-root)"),
     "cache": (_cache, "show, limit or clear the translated code kept between runs"),

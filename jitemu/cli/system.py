@@ -102,7 +102,7 @@ def _run(parsed: Parsed) -> int:
     from jitemu.system.machine import Machine, MachineConfig, dump_device_tree
 
     choice = parsed[options.MACHINE]
-    model = common.cpu_model(parsed)
+    model = common.cpu_model(parsed[common.CPU])
     log = common.make_log(parsed)
     serial, monitors = consoles(parsed)
     plugged = parsed[DEVICE]
@@ -130,7 +130,7 @@ def _run(parsed: Parsed) -> int:
         snapshot=parsed[SNAPSHOT],
         reboot=not parsed[options.NO_REBOOT],
         stopped=parsed[options.STOPPED],
-        on_guest_error=log.write_line if log.guest_errors else None,
+        log=log,
     )
     if choice.dumpdtb:
         dump_device_tree(config, choice.dumpdtb)

@@ -1,4 +1,4 @@
-"""``jitemu user-riscv64``: from options to a run."""
+"""``jitemu user-riscv64`` and ``user-arm``: from options to a run."""
 
 from __future__ import annotations
 
@@ -26,16 +26,19 @@ def guest_environment(
     return environment
 
 
-def main(words: Sequence[str]) -> int:
+def main(words: Sequence[str], guest: str = "riscv64") -> int:
     """Run the program that the words name; its exit status."""
-    parsed = parse(options.OPTIONS, words, os.environ)
+    own = options.GUESTS[guest]
+    parsed = parse(own.options, words, os.environ)
     if parsed[common.HELP]:
-        raise Shown(options.help_text())
+        raise Shown(options.help_text(guest))
     if not parsed.rest:
         from jitemu.messages import fail
 
         fail("no user program specified")
     from jitemu.user.run import UserConfig, run_user
+
+    common.cpu_model(parsed[own.cpu], own.frontend)  # an error comes before those of the program
 
     log = common.make_log(parsed, *(("strace",) if parsed[options.STRACE] else ()))
     return run_user(
@@ -48,7 +51,7 @@ def main(words: Sequence[str]) -> int:
             stack_size=parsed[options.STACK_SIZE],
             uname=parsed[options.UNAME],
             guest_base=parsed[options.GUEST_BASE],
-            cpu=common.cpu_model(parsed),
+            cpu=parsed[own.cpu],
             seed=parsed[options.SEED],
             one_insn=parsed[options.ONE_INSN],
             hot_threshold=parsed[common.HOT_THRESHOLD],
@@ -57,5 +60,6 @@ def main(words: Sequence[str]) -> int:
             reports=common.reports(parsed, log),
             # for the programs that the guest runs; their environment is the guest's affair
             option_words=parsed.words(options.SET_ENV, options.UNSET_ENV, options.ARGV0),
+            guest=guest,
         )
     )

@@ -1,4 +1,4 @@
-"""The options of ``jitemu user-riscv64``, a row each."""
+"""The options of ``jitemu user-riscv64`` and ``user-arm``, a row each."""
 
 from __future__ import annotations
 
@@ -84,7 +84,18 @@ SEED = value(
     env="RAND_SEED",
 )
 
-OPTIONS: tuple[Option[Any], ...] = (
+
+class Guest:
+    """What the command of a guest has of its own."""
+
+    def __init__(self, name: str, frontend: str, cpu: Option[str]) -> None:
+        self.name = name
+        self.frontend = frontend
+        self.cpu = cpu
+        self.options: tuple[Option[Any], ...] = tuple(cpu if o is common.CPU else o for o in _ALL)
+
+
+_ALL: tuple[Option[Any], ...] = (
     common.HELP,
     SYSROOT,
     STACK_SIZE,
@@ -108,15 +119,22 @@ OPTIONS: tuple[Option[Any], ...] = (
 )
 
 
-def help_text() -> str:
+GUESTS = {
+    "riscv64": Guest("riscv64", "riscv", common.CPU),
+    "arm": Guest("arm", "arm", common.cpu_option("arm", "max")),
+}
+OPTIONS = GUESTS["riscv64"].options
+
+
+def help_text(guest: str = "riscv64") -> str:
     """What ``jitemu user-riscv64 -help`` prints, in QEMU's layout."""
     return f"""\
-usage: jitemu user-riscv64 [options] program [arguments...]
-Linux CPU emulator (riscv64 programs)
+usage: jitemu user-{guest} [options] program [arguments...]
+Linux CPU emulator ({guest} programs)
 
 Options and associated environment variables:
 
-{table_with_environment(OPTIONS)}
+{table_with_environment(GUESTS[guest].options)}
 
 QEMU_* is read where the JITEMU_* variable of the same ending is not set.
 

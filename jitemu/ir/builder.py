@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from jitemu.ir.code import WIDTHS, Attr, Block, Function, Op, Value
+from collections.abc import Sequence
+
+from jitemu.ir import ops_vector as ops_vector  # for its rows
+from jitemu.ir.code import (
+    WIDTHS,
+    Attr,
+    Block,
+    Function,
+    Op,
+    Value,
+    join_lanes,
+    lanes_of,
+    vector_of,
+)
+from jitemu.ir.meaning import compute, has_meaning, result_type
 from jitemu.ir.ops import ROWS, Row
 
 TYPE_OF = {width: name for name, width in WIDTHS.items()}
 
 
-def fold(row: Row, type: str, args: tuple[Value, ...], result: str) -> int:
+def fold(row: Row, type: str, args: tuple[Value, ...], attrs: tuple[Attr, ...] = ()) -> int:
     """The result of a pure op on constants, from its Python meaning."""
-    consts = [a.const or 0 for a in args]
-    if row.name == "sext":
-        width = args[0].width
-        value = consts[0] - ((consts[0] >> (width - 1) & 1) << width)
-    else:
-        assert row.meaning is not None
-        value = int(row.meaning(WIDTHS[type] if type else 64, *consts))
-    return value & ((1 << WIDTHS[result]) - 1)
+    return compute(row, type, attrs, [a.type for a in args], [a.const or 0 for a in args])
 
 
 class Builder:
@@ -39,8 +46,8 @@ class Builder:
         return bool(self.block.ops) and ROWS[self.block.ops[-1].name].ends
 
     def const(self, value: int, type: str = "i64") -> V:
-        """A constant, wrapped to its type."""
-        return V(self, type, value & ((1 << WIDTHS[type]) - 1))
+        """A constant, wrapped to its type; of a vector, in every lane."""
+        return V(self, type, join_lanes(type, [value] * lanes_of(type)[1]))
 
     def own(self, value: Value) -> V:
         """A value of this function, with operators."""
@@ -51,10 +58,10 @@ class Builder:
     ) -> V:
         """Append an op (or fold it); its result, meaningless where the row has none."""
         row = ROWS[name]
-        result = type if row.result == "T" else row.result
-        if row.meaning is not None or name == "sext":
+        result = result_type(row, type)
+        if has_meaning(row):
             if all(a.const is not None for a in args):
-                return V(self, result, fold(row, type, args, result))
+                return V(self, result, fold(row, type, args, attrs))
             same = identity(name, args)
             if same is not None:
                 return self.own(same)
@@ -200,13 +207,48 @@ class V(Value):
         b = self.builder.const(otherwise, kind) if isinstance(otherwise, int) else otherwise
         return self.builder.emit("select", kind, (self, a, b))
 
+    @property
+    def lanes(self) -> int:
+        """How many lanes it has: 1 for a scalar."""
+        return lanes_of(self.type)[1]
+
+    @property
+    def lane_width(self) -> int:
+        """Bits of a lane."""
+        return WIDTHS[lanes_of(self.type)[0]]
+
     def _convert(self, name: str, width: int) -> V:
-        if width == self.width:
+        if width == self.lane_width:
             return self
-        return self.builder.emit(name, TYPE_OF[width], (self,))
+        return self.builder.emit(name, vector_of(TYPE_OF[width], self.lanes), (self,))
+
+    def cast(self, type: str) -> V:
+        """The same bits as another type."""
+        return self if type == self.type else self.builder.emit("cast", type, (self,))
+
+    def lane(self, number: int) -> V:
+        """One lane of a vector."""
+        if self.lanes == 1:
+            return self
+        return self.builder.emit("lane", lanes_of(self.type)[0], (self,), (number,))
+
+    def splat(self, type: str) -> V:
+        """A vector with this in all lanes (itself, if it is of the type)."""
+        return self if type == self.type else self.builder.emit("splat", type, (self,))
+
+    def shuffle(self, order: Sequence[int], other: V | None = None) -> V:
+        """A vector of lanes of this one and of another, whose lanes have the numbers after."""
+        lane = lanes_of(self.type)[0]
+        attr = ".".join(map(str, order))
+        kind = vector_of(lane, len(order))
+        return self.builder.emit("shuffle", kind, (self, other or self), (attr,))
+
+    def any(self) -> V:
+        """i1: any lane, an i1 each, is 1."""
+        return self if self.type == "i1" else self.builder.emit("any", "", (self,))
 
     def zext(self, width: int = 64) -> V:
-        """Widened with zeros to so many bits."""
+        """Widened (each lane) with zeros to so many bits."""
         return self._convert("zext", width)
 
     def sext(self, width: int = 64) -> V:
@@ -219,8 +261,8 @@ class V(Value):
 
     def sx(self, width: int) -> V:
         """The low bits, sign-extended back to this type."""
-        return self.trunc(width).sext(self.width)
+        return self.trunc(width).sext(self.lane_width)
 
     def zx(self, width: int) -> V:
         """The low bits, zero-extended back to this type."""
-        return self.trunc(width).zext(self.width)
+        return self.trunc(width).zext(self.lane_width)

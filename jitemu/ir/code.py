@@ -9,6 +9,48 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 WIDTHS = {"i1": 1, "i8": 8, "i16": 16, "i32": 32, "i64": 64}
+"""Scalar types and their bits."""
+
+VECTORS = {
+    f"{lane}x{count}": (lane, count)
+    for lane, width in WIDTHS.items()
+    for count in (2, 4, 8, 16, 32, 64)
+    if width == 1 or width * count in (32, 64, 128, 256, 512)
+}
+"""Vector types: (type of a lane, lanes).  Lane 0 is in the lowest bits of a value."""
+
+BITS = {**WIDTHS, **{name: WIDTHS[lane] * count for name, (lane, count) in VECTORS.items()}}
+"""All types and their bits."""
+
+
+def lanes_of(type: str) -> tuple[str, int]:
+    """(type of a lane, lanes); a scalar is its own lane."""
+    return VECTORS.get(type, (type, 1))
+
+
+def vector_of(lane: str, count: int) -> str:
+    """The type of so many lanes: the lane's own for one."""
+    return lane if count == 1 else f"{lane}x{count}"
+
+
+def truth_of(type: str) -> str:
+    """i1 for each lane of a type."""
+    return vector_of("i1", lanes_of(type)[1])
+
+
+def split_lanes(type: str, value: int) -> list[int]:
+    """The lanes of a value, lane 0 first."""
+    lane, count = lanes_of(type)
+    width = WIDTHS[lane]
+    return [value >> k * width & (1 << width) - 1 for k in range(count)]
+
+
+def join_lanes(type: str, lanes: list[int]) -> int:
+    """A value of its lanes, each wrapped."""
+    width = WIDTHS[lanes_of(type)[0]]
+    mask = (1 << width) - 1
+    return sum((lane & mask) << k * width for k, lane in enumerate(lanes))
+
 
 Attr = str | int
 """A static part of an op: a register's class, a field's name, a label, a number."""
@@ -29,7 +71,7 @@ class Value:
     @property
     def width(self) -> int:
         """Bits."""
-        return WIDTHS[self.type]
+        return BITS[self.type]
 
     def __repr__(self) -> str:
         if self.const is not None:

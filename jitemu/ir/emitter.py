@@ -80,6 +80,22 @@ class Emitter(Builder):
         word = self.const(value) if isinstance(value, int) else value
         self.emit("setfield", "", (word,), (name,))
 
+    def unusual(self, name: str, bits: int) -> V:
+        """i1: a word of the state has any of these bits.  (Regions are made for none.)"""
+        return self.emit("unusual", "", (self.const(bits),), (name,))
+
+    def native_value(self, function: str, type: str, *args: V) -> V:
+        """A native function's result for values (words; of 128 bits two)."""
+        return self.emit("native", type, args, (function,))
+
+    def rare(self, function: str, condition: V, usual: V, *args: V) -> V:
+        """A value or, under a condition that is rare, a native function's result."""
+        return self.emit("rare", usual.type, (condition, usual, *args), (function,))
+
+    def unless(self, function: str, condition: V, usual: str, type: str, *args: V) -> V:
+        """An op's result or, under a condition that is rare, a native function's."""
+        return self.emit("unless", type, (condition, *args), (function, usual))
+
     def call(self, function: str, *args: V | int) -> V:
         """Call a native function with the state and these words."""
         words = tuple(self.const(a) if isinstance(a, int) else a for a in args)

@@ -10,16 +10,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from jitemu.ir.code import WIDTHS, Function, Op, Value
+from jitemu.ir.code import BITS, WIDTHS, Function, Op, Value
 from jitemu.ir.emitter import Emitter
 from jitemu.ir.machine import Machine, MemoryFault
+from jitemu.ir.meaning import compute, usual_of
 from jitemu.ir.native import REGISTRY
 from jitemu.ir.ops import ROWS, signed
 from jitemu.ir.ops_float import FLOAT
+from jitemu.ir.ops_float_lanes import FLOAT_LANES
 
 Values = dict[Value, int]
-
-_MASKS = {name: (1 << width) - 1 for name, width in WIDTHS.items()}
 
 NATIVE_DEPTH = 100
 """Native functions do not recurse; calls deeper than this are a mistake."""
@@ -71,13 +71,7 @@ class _Frame:
 
 def evaluate(op: Op, args: list[int]) -> int:
     """The result of a row with a meaning, wrapped to the result's width."""
-    assert op.result is not None
-    mask = _MASKS[op.result.type]
-    if op.name == "sext":
-        return signed(WIDTHS[op.args[0].type], args[0]) & mask
-    meaning = ROWS[op.name].meaning
-    assert meaning is not None
-    return int(meaning(WIDTHS[op.type] if op.type else 64, *args)) & mask
+    return compute(ROWS[op.name], op.type, op.attrs, [a.type for a in op.args], args)
 
 
 # State.  Every handler takes the frame, the op and its arguments' values.
@@ -96,6 +90,34 @@ def _set(f: _Frame, op: Op, a: list[int]) -> None:
     if not isinstance(index, int):
         raise InterpreterError(f"register field {index} is not bound")
     f.sets[str(kind), index] = a[0]
+
+
+def _bank(f: _Frame, op: Op) -> tuple[str, int, int]:
+    """(array, bit of it, bits) of a bank's register."""
+    kind, index = op.attrs
+    if not isinstance(index, int):
+        raise InterpreterError(f"register field {index} is not bound")
+    view = f.machine.classes[str(kind)]
+    return view.bank, index * view.bits, BITS[op.type]
+
+
+def _vget(f: _Frame, op: Op, a: list[int]) -> int:
+    array, start, bits = _bank(f, op)
+    first, words = start // 64, f.machine.arrays[array]
+    count = -(-(start % 64 + bits) // 64)
+    value = 0
+    for n in range(count):
+        written = f.sets.get((array, first + n))
+        value |= (words[first + n] if written is None else written) << 64 * n
+    return value >> start % 64 & (1 << bits) - 1
+
+
+def _vset(f: _Frame, op: Op, a: list[int]) -> None:
+    array, start, bits = _bank(f, op)
+    for n in range(start // 64, (start + bits + 63) // 64):
+        old = f.sets.get((array, n), f.machine.arrays[array][n])
+        mask = (((1 << bits) - 1) << start >> 64 * n) & (1 << 64) - 1
+        f.sets[array, n] = (old & ~mask) | (a[0] << start >> 64 * n & mask)
 
 
 def _field(f: _Frame, op: Op, a: list[int]) -> int:
@@ -149,11 +171,11 @@ AMO: dict[str, Callable[[int, int, int], int]] = {
 
 
 def _load(f: _Frame, op: Op, a: list[int]) -> int:
-    return f.machine.memory.read(a[0], WIDTHS[op.type] // 8)
+    return f.machine.memory.read(a[0], BITS[op.type] // 8)
 
 
 def _store(f: _Frame, op: Op, a: list[int]) -> None:
-    f.machine.memory.write(a[0], WIDTHS[op.type] // 8, a[1])
+    f.machine.memory.write(a[0], BITS[op.type] // 8, a[1])
 
 
 def _amo(f: _Frame, op: Op, a: list[int]) -> int:
@@ -220,8 +242,34 @@ def _call(f: _Frame, op: Op, a: list[int]) -> int:
     return _result(frame)
 
 
+def _slow(f: _Frame, op: Op, args: tuple[Value, ...], values: list[int]) -> int:
+    """The result of the native function of a rare or unless."""
+    words: list[int] = []
+    for arg, value in zip(args, values, strict=True):
+        words += [value & (1 << 64) - 1, value >> 64][: 1 + (arg.width > 64)]
+    low = _call(f, op, words)
+    return (low | f.machine.arrays["operands"][1] << 64) & (1 << BITS[op.type]) - 1
+
+
+def _rare(f: _Frame, op: Op, a: list[int]) -> int:
+    return _slow(f, op, op.args[2:], a[2:]) if a[0] else a[1]
+
+
+def _unless(f: _Frame, op: Op, a: list[int]) -> int:
+    if a[0]:
+        return _slow(f, op, op.args[1:], a[1:])
+    usual = usual_of(op)
+    usual.result = op.result
+    args = a[1 : 1 + len(usual.args)]
+    return _lanes(f, usual, args) if usual.name in FLOAT_LANES else evaluate(usual, args)
+
+
 def _float(f: _Frame, op: Op, a: list[int]) -> int:
     return f.machine.float_unit.run(op.name, tuple(a))
+
+
+def _lanes(f: _Frame, op: Op, a: list[int]) -> int:
+    return f.machine.float_unit.run_lanes(op.name, op.type, [v.type for v in op.args], a)
 
 
 def _leaveif(f: _Frame, op: Op, a: list[int]) -> None:
@@ -234,7 +282,13 @@ _HANDLERS: dict[str, Callable[[_Frame, Op, list[int]], int | None]] = {
     "npc": lambda f, op, a: f.npc,
     "get": _get,
     "set": _set,
+    "vget": _vget,
+    "vset": _vset,
+    "native": lambda f, op, a: _slow(f, op, op.args, a),
+    "rare": _rare,
+    "unless": _unless,
     "field": _field,
+    "unusual": lambda f, op, a: int(_field(f, op, a) & a[0] != 0),
     "setfield": _setfield,
     "elem": _elem,
     "setelem": _setelem,
@@ -253,6 +307,7 @@ _HANDLERS: dict[str, Callable[[_Frame, Op, list[int]], int | None]] = {
     "call": _call,
     "addressof": _addressof,
     "leaveif": _leaveif,
+    **dict.fromkeys(FLOAT_LANES, _lanes),
     **dict.fromkeys((*FLOAT, "swaprounding", "setfpflags", "fpflags"), _float),
 }
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from jitemu.ir.code import Function
 from jitemu.ir.emitter import Emitter
 from jitemu.ir.ops_float import FloatUnit
-from jitemu.ir.state import RuntimeState, layout_of
+from jitemu.ir.state import RegisterClass, RuntimeState, layout_of
 
 STATE_ADDRESS = 0x7F00_0000_0000
 """Host address that the interpreter's state pretends to have."""
@@ -99,6 +99,7 @@ class Machine:
         memory: Memory | None = None,
         mode: str = "user",
         emitter: Callable[[str], Emitter] = Emitter,
+        classes: Mapping[str, RegisterClass] | None = None,
     ) -> None:
         self.layout = layout_of(state)
         self.fields: dict[str, int] = {}
@@ -114,6 +115,8 @@ class Machine:
         self.mode = mode
         self.emitter = emitter
         """Makes the emitter for a mode: the frontend's class, such as RISC-V's S."""
+        self.classes = classes or {}
+        """Register classes that are views of banks."""
         self.float_unit = FloatUnit()
         self.host: Memory = PagedMemory()
         """Host memory for hload and hstore, outside the state itself."""

@@ -7,7 +7,8 @@ into micro-ops, which the backend compiles and the interpreter can run.  The lan
 - the first parameter is the state: ``s.field``, ``s.array[i]``, both assignable;
 - ``if``/``elif``/``else``, ``while``, ``break``, ``continue``, ``return``, assignment and
   augmented assignment, ``and``/``or``/``not``, comparisons, conditional expressions;
-- calls of other native functions (with ``s`` first) and of the intrinsics below;
+- calls of other native functions (with ``s`` first), of the intrinsics below and of the rows
+  of ``ops_float``, by name;
 - module-level integer constants.
 """
 
@@ -158,6 +159,15 @@ def hostcall(function: int, *args: int) -> int:
 
 def exchange(address: int, value: int) -> int:
     """Atomically write 8 bytes of host memory; the old ones.  A full barrier."""
+    raise NotImplementedError
+
+
+def host_set_flags(flags: int) -> None:
+    """Replace the host FP unit's sticky flags."""
+
+
+def host_swap_rounding(rounding: int) -> int:
+    """Set the host FP unit's rounding mode; the old one."""
     raise NotImplementedError
 
 

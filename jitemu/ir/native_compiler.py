@@ -7,6 +7,7 @@ import ast
 from jitemu.ir.builder import Builder, V
 from jitemu.ir.code import Function
 from jitemu.ir.native import NativeFunction
+from jitemu.ir.ops import ROWS
 
 
 def compile_native(native: NativeFunction) -> Function:
@@ -270,6 +271,13 @@ class _Compiler:
             return emit("hxchg", "", args)
         if name.startswith("host_"):
             return self._float_unit(name, args)
+        from jitemu.ir.ops_float import FLOAT
+
+        if name in FLOAT:
+            kinds = (int(kind[1:]) for kind in ROWS[name].args)
+            return emit(
+                name, "", tuple(a.trunc(w) for a, w in zip(args, kinds, strict=True))
+            ).zext()
         raise self._error(node, f"{name} is not a native function or an intrinsic")
 
     def _float_unit(self, name: str, args: tuple[V, ...]) -> V:
@@ -277,5 +285,9 @@ class _Compiler:
 
         if name == "host_fp_flags":
             return self.builder.emit("fpflags", "", ())
+        if name == "host_set_flags":
+            return self.builder.emit("setfpflags", "", args)
+        if name == "host_swap_rounding":
+            return self.builder.emit("swaprounding", "", args)
         self.builder.emit("setfpflags", "", args[:1])
         return self.builder.emit("swaprounding", "", args[1:])

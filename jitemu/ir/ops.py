@@ -5,17 +5,21 @@ verifier, printer and parser; from the meaning constant folding and the referenc
 interpreter; from the lowering stencils, regions and native functions.
 
 Signature: argument types, ``->``, result type.  ``T`` is the op's type parameter, ``*``
-any integer type.  ``@`` words before the arguments are static attributes.
+any type, ``B`` an i1 for each lane of T.  ``@`` words before the arguments are static
+attributes.
 
 Meaning: a function of the width of T (bits) and the arguments as unsigned integers; its
-result is wrapped to the result's width.  Rows without one act on the machine (state,
-memory, control): the interpreter has a method for each.
+result is wrapped to the result's width.  Where T can be a vector (``lanes``), that is the
+meaning of each lane.  ``whole`` is the meaning of a row that mixes lanes: a function of
+the op's type, its attributes and the arguments' types and values.  Rows without any act
+on the machine (state, memory, control): the interpreter has a method for each.
 
 Lowering: LLVM text, a line an instruction: ``{r}`` result, ``{0}``.. arguments, ``{T}``
-type, ``{W}`` width, ``{A}`` type of the first argument, ``{2W}`` twice the width.  Every
-op is total: what LLVM leaves undefined is guarded here.  Rows without one are lowered by
-the environment (a stencil, a region and a native function reach state and memory in
-different ways).
+type, ``{N}`` its name in intrinsics, ``{B}`` its i1s, ``{Z}`` zero, ``{W}`` its (lanes')
+width, ``{A}`` type of the first argument, ``{2W}`` twice the width, ``{F}`` the float type
+of T's size, ``{FN}`` its name in intrinsics.  Every op is total: what LLVM leaves undefined
+is guarded here.  Rows without one are lowered by the environment (a stencil, a region and
+a native function reach state and memory in different ways).
 """
 
 # The meanings are one-line lambdas over plain integers.
@@ -41,6 +45,9 @@ class Row:
     """It changes or observes something besides its result, so it is never dropped."""
     ends: bool
     """It ends a block."""
+    lanes: bool
+    """T can be a vector."""
+    whole: Callable[..., int] | None
 
 
 ROWS: dict[str, Row] = {}
@@ -55,6 +62,8 @@ def row(
     *,
     effect: bool = False,
     ends: bool = False,
+    lanes: bool = False,
+    whole: Callable[..., int] | None = None,
 ) -> None:
     """Declare a micro-op."""
     left, _, result = signature.partition("->")
@@ -62,7 +71,10 @@ def row(
     attrs = tuple(w[1:] for w in words if w[0] == "@")
     args = tuple(w for w in words if w[0] != "@")
     assert name not in ROWS, name
-    ROWS[name] = Row(name, attrs, args, result.strip(), prose, meaning, llvm, effect or ends, ends)
+    ROWS[name] = Row(
+        *(name, attrs, args, result.strip(), prose, meaning, llvm, effect or ends, ends),
+        *(lanes or whole is not None, whole),
+    )
 
 
 def signed(width: int, a: int) -> int:
@@ -96,7 +108,7 @@ def _clmul(a: int, b: int) -> int:
 
 
 def _simple(name: str, prose: str, meaning: Callable[..., int], llvm: str) -> None:
-    row(name, "T T -> T", prose, meaning, f"{{r}} = {llvm} {{T}} {{0}}, {{1}}")
+    row(name, "T T -> T", prose, meaning, f"{{r}} = {llvm} {{T}} {{0}}, {{1}}", lanes=True)
 
 
 _simple("add", "Sum, wrapping.", lambda w, a, b: a + b, "add")
@@ -112,22 +124,25 @@ row(
     "T T -> T",
     "Shift left; by the width or more gives 0.",
     lambda w, a, b: a << b if b < w else 0,
-    _WIDE.replace("OP", "shl") + "{r} = select i1 {r}.c, {T} {r}.s, {T} 0",
+    _WIDE.replace("OP", "shl") + "{r} = select {B} {r}.c, {T} {r}.s, {T} {Z}",
+    lanes=True,
 )
 row(
     "lshr",
     "T T -> T",
     "Logical shift right; by the width or more gives 0.",
     lambda w, a, b: a >> b if b < w else 0,
-    _WIDE.replace("OP", "lshr") + "{r} = select i1 {r}.c, {T} {r}.s, {T} 0",
+    _WIDE.replace("OP", "lshr") + "{r} = select {B} {r}.c, {T} {r}.s, {T} {Z}",
+    lanes=True,
 )
 row(
     "ashr",
     "T T -> T",
     "Arithmetic shift right; by the width or more gives copies of the sign.",
     lambda w, a, b: signed(w, a) >> min(b, w),
-    "{r}.c = icmp ult {T} {1}, {W}\n{r}.m = select i1 {r}.c, {T} {1}, {T} {M}\n"
+    "{r}.c = icmp ult {T} {1}, {W}\n{r}.m = select {B} {r}.c, {T} {1}, {T} {M}\n"
     "{r} = ashr {T} {0}, {r}.m",
+    lanes=True,
 )
 row(
     "rotl",
@@ -210,18 +225,20 @@ for _name, _pred, _cmp in (
 ):
     row(
         _name,
-        "T T -> i1",
+        "T T -> B",
         f"1 if {_pred}, else 0.",
         _cmp,
         f"{{r}} = icmp {_pred} {{T}} {{0}}, {{1}}",
+        lanes=True,
     )
 
 row(
     "select",
-    "i1 T T -> T",
+    "B T T -> T",
     "The second argument if the first is 1, else the third.",
     lambda w, c, a, b: a if c else b,
-    "{r} = select i1 {0}, {T} {1}, {T} {2}",
+    "{r} = select {B} {0}, {T} {1}, {T} {2}",
+    lanes=True,
 )
 for _name, _op, _meaning in (
     ("addo", "sadd", lambda w, a, b: signed(w, a) + signed(w, b)),
@@ -236,29 +253,39 @@ for _name, _op, _meaning in (
         "({T} {0}, {T} {1})\n"
         "{r} = extractvalue {{{T},i1}} {r}.p, 1",
     )
-row("zext", "* -> T", "Widen with zeros.", lambda w, a: a, "{r} = zext {A} {0} to {T}")
-row("sext", "* -> T", "Widen with copies of the sign.", None, "{r} = sext {A} {0} to {T}")
-row("trunc", "* -> T", "The low bits.", lambda w, a: a, "{r} = trunc {A} {0} to {T}")
+row("zext", "* -> T", "Widen with zeros.", lambda w, a: a, "{r} = zext {A} {0} to {T}", lanes=True)
+row(
+    "sext",
+    "* -> T",
+    "Widen with copies of the sign.",
+    None,
+    "{r} = sext {A} {0} to {T}",
+    lanes=True,
+)
+row("trunc", "* -> T", "The low bits.", lambda w, a: a, "{r} = trunc {A} {0} to {T}", lanes=True)
 row(
     "ctz",
     "T -> T",
     "Trailing zeros; the width for 0.",
     lambda w, a: (a & -a).bit_length() - 1 if a else w,
-    "{r} = call {T} @llvm.cttz.{T}({T} {0}, i1 false)",
+    "{r} = call {T} @llvm.cttz.{N}({T} {0}, i1 false)",
+    lanes=True,
 )
 row(
     "clz",
     "T -> T",
     "Leading zeros; the width for 0.",
     lambda w, a: w - a.bit_length(),
-    "{r} = call {T} @llvm.ctlz.{T}({T} {0}, i1 false)",
+    "{r} = call {T} @llvm.ctlz.{N}({T} {0}, i1 false)",
+    lanes=True,
 )
 row(
     "popcount",
     "T -> T",
     "Number of ones.",
     lambda w, a: a.bit_count(),
-    "{r} = call {T} @llvm.ctpop.{T}({T} {0})",
+    "{r} = call {T} @llvm.ctpop.{N}({T} {0})",
+    lanes=True,
 )
 row(
     "bswap",
@@ -276,7 +303,15 @@ row("npc", "-> i64", "The address of the next instruction in memory.")
 # State.
 row("get", "@class @index -> i64", "Read a guest register.")
 row("set", "@class @index i64 ->", "Write a guest register.", effect=True)
+row("vget", "@class @index -> T", "Read a register of a bank, as wide as T.", lanes=True)
+row("vset", "@class @index T ->", "Write a register of a bank.", effect=True, lanes=True)
 row("field", "@name -> i64", "Read a word of the state.", effect=True)
+row(
+    "unusual",
+    "@name i64 -> i1",
+    "1 if a word of the state has any of these bits: which only ``call`` can change.",
+    effect=True,
+)
 row("setfield", "@name i64 ->", "Write a word of the state.", effect=True)
 row("elem", "@name i64 -> i64", "Read a word of an array of the state.", effect=True)
 row("setelem", "@name i64 i64 ->", "Write a word of an array of the state.", effect=True)
@@ -309,6 +344,27 @@ row(
 )
 row("hostcall", "@arity i64 ... -> i64", "Call a C function by its address.", effect=True)
 row("call", "@function ... -> i64", "Call a native function with the state.", effect=True)
+row(
+    "native",
+    "@function *... -> T",
+    "A native function's result for values (words; of 128 bits two).",
+    effect=True,
+    lanes=True,
+)
+row(
+    "rare",
+    "@function i1 T *... -> T",
+    "The second argument or, if the first is 1, a native function's result for the others.",
+    effect=True,
+    lanes=True,
+)
+row(
+    "unless",
+    "@function @usual i1 *... -> T",
+    "A usual op's result for its arguments or, if the first is 1, a native function's for all.",
+    effect=True,
+    lanes=True,
+)
 row("addressof", "@name -> i64", "The host address of a word of the state.")
 
 # Control.

@@ -14,7 +14,7 @@ of are inline assembly.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from jitemu.ir import softfloat as sf
 from jitemu.ir.float_rows import (
@@ -35,6 +35,7 @@ from jitemu.ir.float_rows import (
 )
 from jitemu.ir.ops import row
 from jitemu.ir.ops_float_convert import to_integer_name
+from jitemu.ir.ops_float_lanes import run_lanes
 
 __all__ = ["FLOAT", "MODES", "FloatUnit", "to_integer_name"]
 
@@ -57,6 +58,12 @@ class FloatUnit:
         if name == "fpflags":
             return self.flags
         bits, flags = FLOAT[name](self.rounding, args)
+        self.flags |= flags
+        return bits
+
+    def run_lanes(self, name: str, type: str, types: Sequence[str], args: Sequence[int]) -> int:
+        """A row of ops_float_lanes."""
+        bits, flags = run_lanes(name, type, types, self.rounding, args)
         self.flags |= flags
         return bits
 

@@ -55,7 +55,7 @@ class RuntimeState:
     trapped: int
     """A native function raised an exception: go on at ``pc`` (in user mode it is the exit
     reason if the operating system has to know)."""
-    functions: Words[64]
+    functions: Words[128]
     """Host addresses of the native functions, in the order of the native library."""
     ctx: int
     """Translation context: what else than its bytes decides a block's meaning."""
@@ -66,6 +66,8 @@ class RuntimeState:
     """Stack pointer at the entry from the engine (the fault handler returns there)."""
     host_mxcsr: int
     guest_mxcsr: int
+    guest_base: int
+    """Host address of guest address 0 (user mode)."""
     fault_address: int
     fault_host_pc: int
     fault_signal: int
@@ -107,6 +109,9 @@ class RuntimeState:
     """Host monotonic nanoseconds at guest time 0."""
     clock_buffer: Words[2]
     instret: int
+    operands: Words[8]
+    """Of native functions in rare ways: arguments, then the result.  A function whose result
+    has 128 bits writes the upper half to the second word itself."""
     scratch: Words[8]
     """The pinned registers at the accesses of a region that must be exact."""
     jump_cache: Words[2 * JUMP_CACHE_ENTRIES]
@@ -118,11 +123,24 @@ class RuntimeState:
 class RegisterClass:
     """Registers of one kind, held in the state array of the same name."""
 
-    def __init__(self, name: str, count: int, zero: int | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        count: int,
+        zero: int | None = None,
+        words: int = 0,
+        bank: str = "",
+        bits: int = 64,
+    ) -> None:
         self.name = name
         self.count = count
         self.zero = zero
         """Index of the register that reads as zero and ignores writes."""
+        self.words = words
+        """So many of them, the first, hold 32 bits, zero-extended."""
+        self.bank = bank or name
+        """The state array that it is a view of: register n begins at bit n * bits."""
+        self.bits = bits
 
 
 class Layout:

@@ -20,7 +20,8 @@ from __future__ import annotations
 
 import re
 
-from jitemu.ir.code import WIDTHS, Attr, Block, Function, Op, Value
+from jitemu.ir.code import BITS, Attr, Block, Function, Op, Value, truth_of
+from jitemu.ir.meaning import result_type
 from jitemu.ir.ops import ROWS, Row
 
 
@@ -33,6 +34,10 @@ def argument_type(row: Row, op_type: str, index: int) -> str:
     name = row.args[min(index, len(row.args) - 1)] if row.args else ""
     if name == "...":
         return "i64"
+    if name == "*...":
+        return ""
+    if name == "B":
+        return truth_of(op_type)
     return op_type if name == "T" else "" if name == "*" else name
 
 
@@ -86,7 +91,7 @@ _LABEL = re.compile(r"([\w.]+):$")
 _OP = re.compile(r"(?:%(\d+) = )?([a-z]\w*)((?:\.\w+)*)(?: (.*))?$")
 _REGISTER = re.compile(r"(\w+)\[(\w+)\]$")
 _CALL = re.compile(r"@([\w.]+)\((.*)\)$")
-_CONST = re.compile(r"(0x[0-9a-f]+|\d+)(?::(i\d+))?$")
+_CONST = re.compile(r"(0x[0-9a-f]+|\d+)(?::(i\d+(?:x\d+)?))?$")
 
 
 def parse_function(text: str) -> Function:
@@ -145,13 +150,13 @@ class _Parser:
             raise TextError(f"not a micro-op: {line}")
         row = ROWS[match[2]]
         words = match[3].split(".")[1:]
-        kind = words.pop() if words and words[-1] in WIDTHS else ""
+        kind = words.pop() if words and words[-1] in BITS else ""
         attrs, args = _operands(row, words, match[4] or "")
         op = Op(row.name, kind, (), attrs)
         if (match[1] is None) != (row.result == ""):
             raise TextError(f"{row.name} has {'no' if match[1] else 'a'} result")
         if match[1] is not None:
-            result = kind if row.result == "T" else row.result
+            result = result_type(row, kind)
             if not result:
                 raise TextError(f"{row.name} needs a type")
             op.result = Value(result, None, op)
@@ -180,7 +185,7 @@ class _Parser:
         if match is None:
             raise TextError(f"{op.name}: {text!r} is neither a value nor a constant")
         kind = match[2] or implied
-        if kind not in WIDTHS:
+        if kind not in BITS:
             raise TextError(f"{op.name}: the constant {text} needs a type")
         return Value(kind, int(match[1], 0))
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from jitemu.ir.code import WIDTHS, Function, Op, Value
+from jitemu.ir.code import BITS, VECTORS, WIDTHS, Function, Op, Value, lanes_of
 from jitemu.ir.flow import successors
 from jitemu.ir.interp import AMO
+from jitemu.ir.meaning import result_type
 from jitemu.ir.ops import ROWS, Row
+from jitemu.ir.ops_vector import check_vector
 from jitemu.ir.text import argument_type, print_op
 
 MEMORY_OPS = ("load", "store", "amo", "casif", "hload", "hstore", "bswap")
@@ -65,12 +67,15 @@ def _check_row(op: Op, function: Function, labels: list[str]) -> None:
     if row is None:
         raise _Wrong("not in the table")
     _check_attributes(op, row, function, labels)
-    if "T" in (*row.args, row.result) and op.type not in WIDTHS:
+    if "T" in (*row.args, row.result) and op.type not in BITS:
         raise _Wrong("no type")
-    if op.type and op.type not in WIDTHS:
+    if op.type and op.type not in BITS:
         raise _Wrong(f"{op.type} is not a type")
-    fixed = len(row.args) - ("..." in row.args)
-    if len(op.args) < fixed or (len(op.args) > fixed and "..." not in row.args):
+    if op.type in VECTORS and not row.lanes:
+        raise _Wrong(f"it is not for {op.type}")
+    more = bool(row.args) and row.args[-1].endswith("...")
+    fixed = len(row.args) - more
+    if len(op.args) < fixed or (len(op.args) > fixed and not more):
         raise _Wrong(f"{len(op.args)} arguments, not {fixed}")
     for index, value in enumerate(op.args):
         wanted = argument_type(row, op.type, index)
@@ -79,7 +84,7 @@ def _check_row(op: Op, function: Function, labels: list[str]) -> None:
         if value.const is not None and value.const >> value.width:
             raise _Wrong(f"argument {index} does not fit {value.type}")
     _check_widths(op)
-    result = op.type if row.result == "T" else row.result
+    result = result_type(row, op.type)
     if (op.result.type if op.result is not None else "") != result:
         raise _Wrong(f"its result is not {result or 'none'}")
     if op.result is not None and (op.result.const is not None or op.result.source is not op):
@@ -110,11 +115,18 @@ def _check_attributes(op: Op, row: Row, function: Function, labels: list[str]) -
 
 def _check_widths(op: Op) -> None:
     """What a row's signature cannot say."""
-    if op.name in ("zext", "sext") and op.args[0].width >= WIDTHS[op.type]:
-        raise _Wrong(f"{op.args[0].type} is not narrower")
-    if op.name == "trunc" and op.args[0].width <= WIDTHS[op.type]:
-        raise _Wrong(f"{op.args[0].type} is not wider")
-    if op.name in MEMORY_OPS and WIDTHS[op.type] < 8:
+    if op.name in ("zext", "sext", "trunc"):
+        (given, count), (lane, wanted) = lanes_of(op.args[0].type), lanes_of(op.type)
+        if count != wanted:
+            raise _Wrong(f"{op.args[0].type} has not {wanted} lanes")
+        if op.name != "trunc" and WIDTHS[given] >= WIDTHS[lane]:
+            raise _Wrong(f"{op.args[0].type} is not narrower")
+        if op.name == "trunc" and WIDTHS[given] <= WIDTHS[lane]:
+            raise _Wrong(f"{op.args[0].type} is not wider")
+    why = check_vector(op.name, op.type, [a.type for a in op.args])
+    if why:
+        raise _Wrong(why)
+    if op.name in MEMORY_OPS and BITS[op.type] < 8:
         raise _Wrong("the type has no bytes")
     if op.name == "bswap" and op.type == "i8":
         raise _Wrong("one byte has no order")

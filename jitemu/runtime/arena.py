@@ -24,6 +24,15 @@ libc.mmap.argtypes = [
 ]
 
 
+_SYS_ARCH_PRCTL, _ARCH_SET_GS = 158, 0x1001
+
+
+def set_segment_base(address: int) -> None:
+    """Where guest memory begins for the calling thread's translated code (x86-64's GS)."""
+    if libc.syscall(_SYS_ARCH_PRCTL, _ARCH_SET_GS, ctypes.c_uint64(address)):
+        raise OSError(ctypes.get_errno(), "arch_prctl")
+
+
 class Arena:
     """Executable memory.  ``base`` is where code runs, ``view`` where it is written."""
 

@@ -20,6 +20,7 @@ class Guest:
     def __init__(
         self,
         name: str,
+        frontend: str,
         variant: str,
         target: Target,
         definitions: Callable[[], tuple[Isa, Decoder]],
@@ -33,6 +34,8 @@ class Guest:
         around: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
+        self.frontend = frontend
+        """Its folder among the frontends."""
         self.variant = variant
         """Distinguishes processor models (their decoders differ)."""
         self.target = target

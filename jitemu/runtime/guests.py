@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Mapping
 
     from jitemu.backend_llvm.stencil_keys import Key
+    from jitemu.frontends.arm.cpu import CpuModel as ArmModel
     from jitemu.frontends.riscv.cpu import CpuModel
     from jitemu.ir.emitter import Emitter
     from jitemu.isa import Decoder, Isa
@@ -106,7 +107,7 @@ def _names() -> dict[str, list[str]]:
     }
 
 
-def _variant(cpu: CpuModel) -> str:
+def _variant(cpu: CpuModel | ArmModel) -> str:
     from jitemu.backend_llvm.cache import digest_of
 
     return digest_of(",".join(sorted(cpu.extensions)).encode(), 4).hex()
@@ -122,6 +123,7 @@ def riscv64_user(cpu: CpuModel) -> Guest:
 
     return Guest(
         name="riscv64-user",
+        frontend="riscv",
         variant=_variant(cpu),
         target=_target("user", registers.RiscvState),
         definitions=_definitions(cpu, "user"),
@@ -160,6 +162,7 @@ def riscv64_system(cpu: CpuModel) -> Guest:
 
     return Guest(
         name="riscv64-system",
+        frontend="riscv",
         variant=_variant(cpu),
         target=target,
         definitions=_definitions(cpu, "system"),
@@ -178,16 +181,19 @@ def _arm_emitter(mode: str) -> Emitter:
     return S(mode)
 
 
-@cache
-def _arm_definitions() -> tuple[Isa, Decoder]:
-    from importlib import import_module
+def _arm_definitions(cpu: ArmModel) -> Callable[[], tuple[Isa, Decoder]]:
+    @cache
+    def load() -> tuple[Isa, Decoder]:
+        from importlib import import_module
 
-    import_module("jitemu.runtime.lookup_user")
-    import_module("jitemu.runtime.spawn")
-    from jitemu.frontends.arm.decoder import ArmDecoder
+        import_module("jitemu.runtime.lookup_user")
+        import_module("jitemu.runtime.spawn")
+        from jitemu.frontends.arm.decoder import ArmDecoder
 
-    decoder = ArmDecoder()
-    return decoder.isa, decoder
+        decoder = ArmDecoder(cpu)
+        return decoder.isa, decoder
+
+    return load
 
 
 def _arm_context(ctx: int) -> Mapping[str, int]:
@@ -197,15 +203,16 @@ def _arm_context(ctx: int) -> Mapping[str, int]:
     return {"tlb": 0, "mode": 0, "fetch": 0, "pc_register": arm_registers.PC, **numbers}
 
 
-def arm_user() -> Guest:
+def arm_user(cpu: ArmModel) -> Guest:
     """32-bit ARM in Linux user mode."""
     layout = layout_of(arm_registers.ArmState)
     pinned = arm_registers.PINNED
     return Guest(
         name="arm-user",
-        variant="max",
-        target=Target("user", layout, arm_registers.CLASSES, "r", pinned, {}, _arm_emitter),
-        definitions=_arm_definitions,
+        frontend="arm",
+        variant=_variant(cpu),
+        target=Target("user", layout, arm_registers.CLASSES, "r", pinned, {}, _arm_emitter, True),
+        definitions=_arm_definitions(cpu),
         roots=USER_ROOTS,
         common_keys=list,
         context=_arm_context,
@@ -217,6 +224,12 @@ def arm_user() -> Guest:
     )
 
 
-def guest_named(name: str, cpu: CpuModel) -> Guest:
-    """The guest of this name, with a processor model."""
-    return {"riscv64-user": riscv64_user, "riscv64-system": riscv64_system}[name](cpu)
+def guest_named(name: str, model: tuple[str, frozenset[str], frozenset[str]]) -> Guest:
+    """The guest of this name, with a processor model's name, extensions and flags."""
+    if name == "arm-user":
+        from jitemu.frontends.arm.cpu import CpuModel as ArmModel
+
+        return arm_user(ArmModel(*model))
+    from jitemu.frontends.riscv.cpu import CpuModel
+
+    return {"riscv64-user": riscv64_user, "riscv64-system": riscv64_system}[name](CpuModel(*model))

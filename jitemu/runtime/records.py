@@ -13,7 +13,8 @@ POOL_BYTES = 256 << 20
 """Address space of the record pool; memory is used as it fills."""
 BLOCK_BITS = 18
 PAGE_BITS = 16
-WORK_BYTES = 64 << 10
+WORK_BYTES = 96 << 10
+"""Notes of a block's pieces: of translate.MAX_PIECES and of the most that an instruction has."""
 
 
 class NativeMemory:

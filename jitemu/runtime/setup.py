@@ -68,7 +68,7 @@ class Translation:
 
 def translation_for(guest: Guest, use_cache: bool = True) -> Translation:
     """The guest's translation.  Without ``use_cache`` what is built is not kept."""
-    name = f"{guest.name}-{guest.variant}-{cache.fingerprint()}"
+    name = f"{guest.name}-{guest.variant}-{cache.fingerprint(guest.frontend)}"
     path = os.path.join(cache.folder(), cache.STENCILS, name)
     saved = cache.load(path)
     if saved is not None:

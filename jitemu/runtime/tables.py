@@ -84,7 +84,7 @@ def tree_bytes(decoder: Decoder, illegal: int) -> bytes:
 
     def leaf(insns: Sequence[Instruction]) -> int:
         at = len(out)
-        ranked = sorted(insns, key=lambda i: (-i.mask.bit_count(), -i.index))
+        ranked = sorted(insns, key=lambda i: (-i.rank, -i.index))
         for insn in ranked:
             out.extend(struct.pack("<III", insn.mask, insn.match, insn.index))
         out.extend(struct.pack("<III", 0, 0, NONE))
@@ -123,17 +123,18 @@ def short_bytes(decoder: Decoder) -> bytes:
 
 def _operand(name: str, kind: str, insn: Instruction, target: Target, writes: bool) -> bytes:
     spec = next(f for f in insn.fields if f.name == name)
-    slot = 0
+    slot = scale = 0
     code = KIND_IMMEDIATE
     if name[0] == "r" and kind:
-        slot = target.layout.of(kind)
+        slot = target.layout.of(target.classes[kind].bank)
+        scale = (target.classes[kind].bits // 8).bit_length() - 1
         code = KIND_STATE
         if kind == target.pinned_class:
             code = KIND_PINNED_RESULT if writes else KIND_PINNED
     pieces = [p.low | p.width << 8 | p.dest << 16 for p in spec.pieces]
     sign = spec.bits if spec.signed else 0
     function = target.functions[spec.function] if spec.function else NONE
-    data = struct.pack("<IIIIQq", code, sign, len(pieces), slot, function, spec.plus)
+    data = struct.pack("<6Iq", code, sign, len(pieces), slot, function, scale, spec.plus)
     return (data + struct.pack(f"<{len(pieces)}I", *pieces)).ljust(Operand.LENGTH, b"\0")
 
 

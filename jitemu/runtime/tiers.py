@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from jitemu.backend_llvm.objects import Blob, Region
 from jitemu.backend_llvm.packs import context_of
@@ -22,7 +22,17 @@ from jitemu.runtime.spawn import start_apart
 from jitemu.runtime.worker import reader, receive, send
 
 if TYPE_CHECKING:
-    from jitemu.frontends.riscv.cpu import CpuModel
+
+    class Model(Protocol):
+        """A guest's processor model."""
+
+        @property
+        def name(self) -> str: ...
+        @property
+        def extensions(self) -> frozenset[str]: ...
+        @property
+        def flags(self) -> frozenset[str]: ...
+
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _START = (
@@ -97,7 +107,7 @@ class Tiers:
     def __init__(
         self,
         space: CodeSpace,
-        cpu: CpuModel,
+        cpu: Model,
         snapshot: Snapshot,
         threshold: int = THRESHOLD,
         use_cache: bool = False,

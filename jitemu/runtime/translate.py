@@ -62,6 +62,8 @@ class Operand:
     """State offset of the class's register 0."""
     FUNCTION = 0x10
     """Place among the native functions of the one that makes the value; NONE if there is none."""
+    SCALE = 0x14
+    """Of a register: log2 of the bytes from one to the next."""
     PLUS = 0x18
     """What is added last."""
     FIRST = 0x20
@@ -133,6 +135,8 @@ class Work:
     LENGTH = 0x28 + 18 * 8
 
 
+MAX_PIECES = 96
+"""A block with so many pieces ends.  (records.WORK_BYTES has room for another instruction.)"""
 PC_AT = Work.VALUES + 8 * SYMBOL_PC
 TARGET_AT = Work.VALUES + 8 * SYMBOL_TARGET
 MAX_EXITS = 64
@@ -257,7 +261,7 @@ def choose(s: RuntimeState, insn: int, work: int, word: int) -> int:
         if kind != KIND_IMMEDIATE:
             if kind != KIND_STATE:
                 index = index * radix + load8(places + value)
-            value = load32(operand + Operand.SLOT) + value * 8
+            value = load32(operand + Operand.SLOT) + (value << load32(operand + Operand.SCALE))
         store64(work + Work.VALUES + k * 8, value)
         k += 1
     return index
@@ -681,7 +685,7 @@ def translate(
         flags = load64(note + Work.FLAGS)
         if flags & (ENDS | FALLS) == ENDS or count >= load64(code + Control.LIMIT):
             break
-        if offset >= PAGE:
+        if offset >= PAGE or note - load64(code + Control.WORK) >= MAX_PIECES * Work.LENGTH:
             break
         if offset == PAGE - 2 and word_length(s, context, load16(host + offset)) == 4:
             break

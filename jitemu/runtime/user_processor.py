@@ -1,4 +1,4 @@
-"""A guest processor in Linux user mode: guest addresses are host addresses."""
+"""A guest processor in Linux user mode: guest addresses are host addresses, but for a base."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from jitemu.runtime import faults
-from jitemu.runtime.arena import libc
+from jitemu.runtime.arena import libc, set_segment_base
 from jitemu.runtime.codetable import FLAG_SHARED, BlockRecord, Control
 from jitemu.runtime.engine import CodeSpace, Processor
 from jitemu.runtime.guest import Guest
@@ -36,8 +36,15 @@ class NoCode(Exception):
 class GuestMemory(Protocol):
     """What translation asks of the guest's mappings."""
 
+    base: int
+    """Host address of guest address 0."""
+
     def code_size(self, pc: int) -> int:
-        """Bytes of executable memory from pc on (0: not mapped, 1: mapped, not executable)."""
+        """Bytes of executable memory from pc on."""
+        ...
+
+    def mapped(self, address: int) -> bool:
+        """There is memory of the guest's."""
         ...
 
     def writable(self, address: int) -> bool:
@@ -112,14 +119,14 @@ class UserSpace(CodeSpace):
                 self._protect(number, _PROT_READ)
                 self.guarded.add(number)
             self.pages.add(number)
-            processor.native("page_add", number, address)
+            processor.native("page_add", number, self.memory.base + address)
             processor.native("page_guard", number, int(number in self.guarded))
         with self.lock:
             self.on_page(number)
 
-    @staticmethod
-    def _protect(number: int, protection: int) -> None:
-        libc.mprotect(ctypes.c_void_p(number * PAGE), ctypes.c_size_t(PAGE), protection)
+    def _protect(self, number: int, protection: int) -> None:
+        page = ctypes.c_void_p(self.memory.base + number * PAGE)
+        libc.mprotect(page, ctypes.c_size_t(PAGE), protection)
 
     def written(self, address: int) -> bool:
         """A write was denied: True if it may go on, the page having been guarded."""
@@ -194,6 +201,7 @@ class UserProcessor(Processor):
     def __init__(self, space: UserSpace) -> None:
         super().__init__(space)
         self.user_space = space
+        self.state["guest_base"] = space.memory.base
         self.fault_address = 0
         self.fault_signal = 0
         self.fault_code = 0
@@ -204,6 +212,8 @@ class UserProcessor(Processor):
     def adopt_thread(self) -> None:
         """Prepare the calling host thread to run this processor."""
         self._stack = faults.SignalStack(self.space.arena, self.state.address)
+        if self.space.guest.target.based:
+            set_segment_base(self.user_space.memory.base)
         faults.install(self.space.symbols["on_fault"])
 
     def add_page(self, number: int) -> None:
@@ -222,7 +232,7 @@ class UserProcessor(Processor):
         return self.user_space.pages.issuperset(_pages(covered))
 
     def guest_bytes(self, record: Record) -> bytes:
-        return ctypes.string_at(record.physical, record.size)
+        return ctypes.string_at(self.user_space.memory.base + record.physical, record.size)
 
     def find(self, pc: int) -> Record | None:
         return self.record_at(pc ^ self.state["ctx_tag"], self.space.guest.address_of(pc))
@@ -259,7 +269,7 @@ class UserProcessor(Processor):
             except NoCode:
                 address = self.state["wanted_page"] * PAGE
                 address = max(address, self.space.guest.address_of(self.pc))
-                mapped = self.user_space.memory.code_size(address) > 0
+                mapped = self.user_space.memory.mapped(address)
                 self._fault(address, signal.SIGSEGV, _SEGV_ACCERR if mapped else _SEGV_MAPERR)
                 return EXIT_FAULT
             self.user_space.forget_written()
@@ -274,10 +284,13 @@ class UserProcessor(Processor):
         """A host fault in translated code: False if it was mended here."""
         state = self.state
         self._find_pc(state["fault_host_pc"])
-        address = state["fault_address"]
-        if state["fault_code"] == _SEGV_ACCERR and self.user_space.written(address):
+        address = state["fault_address"] & self.space.guest.address_bits
+        code = state["fault_code"]
+        if code == _SEGV_ACCERR and self.user_space.written(address):
             return False
-        self._fault(address, state["fault_signal"], state["fault_code"])
+        if code == _SEGV_ACCERR and not self.user_space.memory.mapped(address):
+            code = _SEGV_MAPERR  # reserved, not mapped
+        self._fault(address, state["fault_signal"], code)
         return True
 
     def _find_pc(self, host_pc: int) -> None:
@@ -289,7 +302,7 @@ class UserProcessor(Processor):
                 return
             record = self.last_fault = self.user_space.tables.record(found)
         if self.user_space.exact and record.word(BlockRecord.IS_REGION):
-            words, x = self.state.words, self.state.at["x"]
+            words, x = self.state.words, self.state.at[self.space.guest.target.pinned_class]
             noted = self.state.at["scratch"]
             for number, index in enumerate(self.space.guest.target.pinned):
                 words[x + index] = words[noted + number]

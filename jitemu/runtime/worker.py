@@ -67,13 +67,12 @@ def main() -> None:
     os.nice(10)
     from jitemu.backend_llvm.stencilset import number_functions
     from jitemu.backend_llvm.upkeep import Store
-    from jitemu.frontends.riscv.cpu import CpuModel
     from jitemu.runtime.guests import guest_named
 
     source, sink = os.fdopen(0, "rb", buffering=0), sys.stdout.buffer
     name, model, extensions, flags, folder, key_name = receive(source)
     store = Store(folder, key_name) if folder else None
-    guest = guest_named(name, CpuModel(model, frozenset(extensions), frozenset(flags)))
+    guest = guest_named(name, (model, frozenset(extensions), frozenset(flags)))
     number_functions(guest.target, guest.isa)
     try:
         while (message := _next(source, store)) is not None:

@@ -17,7 +17,7 @@ class ExitKind(IntEnum):
 
 
 class GuestCpu(Protocol):
-    """One guest thread's riscv64 processor; guest addresses are host addresses.
+    """One guest thread's processor.
 
     Threads that an implementation makes for itself block all signals, because the host's
     signal masks are the guest's.
@@ -32,34 +32,30 @@ class GuestCpu(Protocol):
 
     @property
     def pc(self) -> int:
-        """At SYSCALL the address of the ecall itself, at other kinds of the instruction."""
+        """At SYSCALL that of the calling instruction itself, at other kinds of the instruction.
+
+        It is the guest's word for it: an address, and for some what else belongs to it.
+        """
         ...
 
     @pc.setter
     def pc(self, value: int) -> None: ...
 
     @property
-    def fcsr(self) -> int:
-        """Rounding mode and sticky flags."""
+    def address(self) -> int:
+        """The address in pc."""
         ...
 
-    @fcsr.setter
-    def fcsr(self, value: int) -> None: ...
-
     def gpr(self, i: int, /) -> int:
-        """x[i] as an unsigned 64-bit number."""
+        """A general register."""
         ...
 
     def set_gpr(self, i: int, v: int, /) -> None:
-        """x[i] = the low 64 bits of v."""
+        """A general register = the low bits of v."""
         ...
 
-    def fpr(self, i: int, /) -> int:
-        """f[i], its 64 raw bits."""
-        ...
-
-    def set_fpr(self, i: int, v: int, /) -> None:
-        """f[i] = 64 raw bits."""
+    def pass_call(self) -> None:
+        """At SYSCALL: the pc goes behind the calling instruction."""
         ...
 
     def run(self) -> ExitKind:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import struct
 
 from jitemu.messages import fail
-from jitemu.user.hostcalls import PAGE
+from jitemu.user.hostcalls import PAGE, write_guest
 from jitemu.user.memory import (
-    ADDRESS_LIMIT,
     MAP_ANONYMOUS,
     MAP_FIXED,
     MAP_FIXED_NOREPLACE,
@@ -23,14 +21,30 @@ from jitemu.user.memory import (
     page_up,
 )
 
-EM_RISCV = 243
 _ET_EXEC, _ET_DYN = 2, 3
 _PT_LOAD, _PT_INTERP, _PT_PHDR = 1, 3, 6
-_HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
-_PROGRAM_HEADER = struct.Struct("<IIQQQQQQ")
 _NO_FILE = (1 << 64) - 1
-PROGRAM_BASE = 0x4000000000
-"""Where position-independent programs go, with room above for their brk area."""
+
+
+class _Form:
+    """Headers of one class of ELF files, 32 or 64 bits."""
+
+    def __init__(self, header: str, program_header: str, fields: tuple[int, ...]) -> None:
+        self.header = struct.Struct(header)
+        self.program_header = struct.Struct(program_header)
+        self.fields = fields
+        """Where type, flags, offset, address, file size and memory size are."""
+
+
+_FORMS = {
+    1: _Form("<16sHHIIIIIHHHHHH", "<8I", (0, 6, 1, 2, 4, 5)),
+    2: _Form("<16sHHIQQQIHHHHHH", "<IIQQQQQQ", (0, 1, 2, 3, 5, 6)),
+}
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from jitemu.user.abi import Abi
 
 
 class NotForThisGuest(Exception):
@@ -105,30 +119,32 @@ class Image:
         return first, max(s.address + s.file_size for s in parts) + self.bias
 
 
-def is_guest_elf(start: bytes, machine: int = EM_RISCV) -> bool:
-    """True for the first 20 bytes of a 64-bit little-endian ELF of the guest's machine."""
-    return start[:6] == b"\x7fELF\x02\x01" and start[18:20] == machine.to_bytes(2, "little")
+def is_guest_elf(start: bytes, abi: Abi) -> bool:
+    """True for the first 20 bytes of a little-endian ELF of the guest's class and machine."""
+    machine = abi.elf_machine.to_bytes(2, "little")
+    return start[:6] == b"\x7fELF%c\x01" % abi.elf_class and start[18:20] == machine
 
 
-def read_headers(fd: int) -> Headers:
+def read_headers(fd: int, abi: Abi, limit: int) -> Headers:
     """Read and check the headers; NotForThisGuest where they are wrong or cut off."""
     size = os.fstat(fd).st_size
-    start = os.pread(fd, _HEADER.size, 0)
-    if len(start) < _HEADER.size or not is_guest_elf(start):
+    form = _FORMS[abi.elf_class]
+    start = os.pread(fd, form.header.size, 0)
+    if len(start) < form.header.size or not is_guest_elf(start, abi):
         raise NotForThisGuest
-    _, kind, _, _, entry, offset, _, _, _, entry_size, count, *_ = _HEADER.unpack(start)
+    _, kind, _, _, entry, offset, _, _, _, entry_size, count, *_ = form.header.unpack(start)
     table = os.pread(fd, entry_size * count, offset) if offset < size else b""
     if (
         kind not in (_ET_EXEC, _ET_DYN)
-        or entry_size != _PROGRAM_HEADER.size
+        or entry_size != form.program_header.size
         or not count
         or len(table) != entry_size * count
     ):
         raise NotForThisGuest
     segments: list[Segment] = []
     interpreter: bytes | None = None
-    for fields in _PROGRAM_HEADER.iter_unpack(table):
-        segment = Segment(*(fields[i] for i in (0, 1, 2, 3, 5, 6)))
+    for fields in form.program_header.iter_unpack(table):
+        segment = Segment(*(fields[i] for i in form.fields))
         segments.append(segment)
         if segment.kind == _PT_INTERP:
             if not 0 < segment.file_size <= PAGE or segment.offset >= size:
@@ -136,18 +152,18 @@ def read_headers(fd: int) -> Headers:
             text = os.pread(fd, segment.file_size, segment.offset)
             interpreter = text.split(b"\0", 1)[0]
         elif segment.kind == _PT_LOAD:
-            _check_load(segment, size)
+            _check_load(segment, size, limit)
     headers = Headers(kind, entry, offset, segments, interpreter)
     if not headers.loads:
         raise NotForThisGuest
     return headers
 
 
-def _check_load(segment: Segment, file_length: int) -> None:
+def _check_load(segment: Segment, file_length: int, limit: int) -> None:
     if (
         segment.offset + segment.file_size > file_length
         or segment.file_size > segment.memory_size
-        or segment.address + segment.memory_size > ADDRESS_LIMIT
+        or segment.address + segment.memory_size > limit
         or (segment.address - segment.offset) % PAGE
     ):
         raise NotForThisGuest
@@ -201,7 +217,7 @@ def _map_segment(space: GuestSpace, fd: int, segment: Segment, bias: int, name: 
         if got != start:
             fail(f"{name}: cannot map a segment: {os.strerror(-got)}")
         if has_tail:
-            ctypes.memset(file_end, 0, zeros_from - file_end)
+            write_guest(file_end, bytes(zeros_from - file_end))
             if first != prot:
                 space.mprotect(start, zeros_from - start, prot)
     if end > zeros_from:
@@ -211,13 +227,13 @@ def _map_segment(space: GuestSpace, fd: int, segment: Segment, bias: int, name: 
             fail(f"{name}: cannot map zeroed memory: {os.strerror(-got)}")
 
 
-def load(space: GuestSpace, fd: int, name: str, base: int = 0) -> Image:
+def load(space: GuestSpace, fd: int, name: str, abi: Abi, base: int = 0) -> Image:
     """Map an ELF file; position-independent ones at ``base`` where that is free.
 
     Raises NotForThisGuest for another machine's or a damaged file, UserError where the
     host's own mappings are in the way.
     """
-    headers = read_headers(fd)
+    headers = read_headers(fd, abi, space.limit)
     bias = _reserve(space, headers, base, name)
     space.images.append((name, bias))
     header_address = 0

@@ -38,7 +38,7 @@ def find_target(thread: GuestThread, path: bytes, args: list[bytes]) -> Target:
             path = paths.program
         there = paths.translate(path)
         start = _first_bytes(there)
-        if is_guest_elf(start):
+        if is_guest_elf(start, thread.process.abi):
             return Target(there, args, True)
         if not start.startswith(b"#!"):
             return Target(there, args, False)
@@ -102,7 +102,7 @@ def execute(thread: GuestThread, path: bytes, args: list[bytes], environ: list[b
         thread.forget_host_mask()
 
 
-def guest_command(option_words: list[str]) -> list[bytes]:
+def guest_command(guest: str, option_words: list[str]) -> list[bytes]:
     """The command line of this jitemu with the same options, for another guest program.
 
     The interpreter is isolated: neither the guest's current folder nor its environment
@@ -115,5 +115,5 @@ def guest_command(option_words: list[str]) -> list[bytes]:
         f"import sys; sys.path.insert(0, {root!r}); "
         "from jitemu.cli.main import main; sys.exit(main())"
     )
-    words = [sys.executable, "-I", "-c", start, "user-riscv64", *option_words]
+    words = [sys.executable, "-I", "-c", start, f"user-{guest}", *option_words]
     return [os.fsencode(word) for word in words]

@@ -1,8 +1,9 @@
 """The host kernel called raw, and guest memory touched so that a bad pointer is an error.
 
-Guest addresses are host addresses, so most system calls take the guest's pointers as they
-are and the kernel checks them.  Where jitemu itself must look, it asks the kernel to copy
-(process_vm_readv on the own process): a wild pointer is EFAULT instead of a crash.
+Guest addresses are host addresses (or, for 32-bit guests, count from a base), so most system
+calls take the guest's pointers as they are and the kernel checks them.  Where jitemu itself
+must look, it asks the kernel to copy (process_vm_readv on the own process): a wild pointer is
+EFAULT instead of a crash.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ PAGE = 4096
 _SYS_PROCESS_VM_READV = 310
 _SYS_PROCESS_VM_WRITEV = 311
 _LARGEST_COPY = 1 << 26
+
+_base = 0
+"""Host address of guest address 0."""
 
 libc: Any = ctypes.CDLL(None, use_errno=True)
 
@@ -54,6 +58,17 @@ def host_call(number: int, *args: int) -> int:
     return -get_errno() if result == -1 else result
 
 
+def set_base(address: int) -> None:
+    """Guest addresses count from this host address in this process."""
+    global _base
+    _base = address
+
+
+def host_pointer(address: int) -> int:
+    """The host's pointer for a guest's, NULL for NULL."""
+    return _base + address if address else 0
+
+
 def read_guest(address: int, size: int) -> bytes:
     """The bytes at a guest address; GuestFault where it cannot be read."""
     if size == 0:
@@ -61,7 +76,7 @@ def read_guest(address: int, size: int) -> bytes:
     if size < 0 or size > _LARGEST_COPY:
         raise GuestFault
     buffer = create_string_buffer(size)
-    vectors = _Vectors(addressof(buffer), size, address, size)
+    vectors = _Vectors(addressof(buffer), size, _base + address, size)
     at = addressof(vectors)
     if _raw6(_SYS_PROCESS_VM_READV, getpid(), at, 1, at + 16, 1, 0) != size:
         raise GuestFault
@@ -74,7 +89,7 @@ def write_guest(address: int, data: bytes) -> None:
     if size == 0:
         return
     buffer = create_string_buffer(data, size)
-    vectors = _Vectors(addressof(buffer), size, address, size)
+    vectors = _Vectors(addressof(buffer), size, _base + address, size)
     at = addressof(vectors)
     if _raw6(_SYS_PROCESS_VM_WRITEV, getpid(), at, 1, at + 16, 1, 0) != size:
         raise GuestFault
@@ -110,13 +125,13 @@ def read_string(address: int, limit: int = PAGE) -> bytes:
     raise GuestError(errno.ENAMETOOLONG)
 
 
-def read_string_array(address: int, limit: int = 1 << 17) -> list[bytes]:
+def read_string_array(address: int, word: int = 8, limit: int = 1 << 17) -> list[bytes]:
     """A NULL-terminated array of strings (argv, envp); E2BIG past ``limit`` entries."""
     strings: list[bytes] = []
     if address == 0:
         return strings
     while True:
-        pointer = read_word(address)
+        pointer = read_word(address, word)
         if pointer == 0:
             return strings
         if len(strings) >= limit:
@@ -125,7 +140,7 @@ def read_string_array(address: int, limit: int = 1 << 17) -> list[bytes]:
             strings.append(read_string(pointer, 32 * PAGE))
         except GuestError:
             raise GuestError(errno.E2BIG) from None
-        address += 8
+        address += word
 
 
 def signed(value: int) -> int:

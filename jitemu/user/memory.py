@@ -8,17 +8,18 @@ its own pages only.  PROT_EXEC never reaches the host: guest code is data to it.
 from __future__ import annotations
 
 import errno
+import os
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterator
 
-from jitemu.user.hostcalls import PAGE, host_call
+from jitemu.user.hostcalls import PAGE, host_call, write_guest
 
 PROT_READ, PROT_WRITE, PROT_EXEC = 1, 2, 4
 MAP_SHARED, MAP_PRIVATE, MAP_FIXED, MAP_ANONYMOUS = 1, 2, 0x10, 0x20
 MAP_GROWSDOWN, MAP_NORESERVE, MAP_FIXED_NOREPLACE = 0x100, 0x4000, 0x100000
 _MAP_32BIT, _MAP_HUGETLB = 0x40, 0x40000
 MREMAP_MAYMOVE, MREMAP_FIXED, MREMAP_DONTUNMAP = 1, 2, 4
-_SHM_RDONLY, _SHM_RND, _SHM_REMAP, _SHM_EXEC = 0o10000, 0o20000, 0o40000, 0o100000
+SHM_RDONLY, SHM_RND, SHM_REMAP, SHM_EXEC = 0o10000, 0o20000, 0o40000, 0o100000
 
 _SYS_MMAP, _SYS_MPROTECT, _SYS_MUNMAP, _SYS_MREMAP = 9, 10, 11, 25
 _SYS_SHMAT, _SYS_SHMDT = 30, 67
@@ -58,6 +59,11 @@ class Region:
 class GuestSpace:
     """The guest's mappings.  Results are addresses or negative errnos, as the kernel's are."""
 
+    base = 0
+    """Host address of guest address 0."""
+    limit = ADDRESS_LIMIT
+    """The end of addresses that a guest can have."""
+
     def __init__(self) -> None:
         self._regions: list[Region] = []
         self.generation = 0
@@ -65,7 +71,7 @@ class GuestSpace:
         self.brk_start = 0
         self.brk = 0
         self._segments: dict[int, int] = {}
-        self._maps_end = MAPS_HIGH
+        self._maps_end = self._maps_high = MAPS_HIGH
         """Below it the next mapping without an address goes."""
         self.images: list[tuple[str, int]] = []
         """File and load bias of the program and its interpreter, whose symbols traces show."""
@@ -108,6 +114,10 @@ class GuestSpace:
         """Bytes of executable memory from an address to its region's end."""
         region = self.region_at(pc)
         return region.end - pc if region is not None and region.prot & PROT_EXEC else 0
+
+    def mapped(self, address: int) -> bool:
+        """There is memory of the guest's."""
+        return self.region_at(address) is not None
 
     def writable(self, address: int) -> bool:
         """The guest may write there."""
@@ -152,6 +162,19 @@ class GuestSpace:
         """Note pages as the guest's, replacing what was known of them."""
         self._forget(region.start, region.end)
         insort(self._regions, region, key=lambda known: known.start)
+
+    def map_code(self, code: bytes, label: str, address: int = 0) -> int:
+        """Map a page with code of the kernel's for the guest; where it is."""
+        flags = MAP_PRIVATE | MAP_ANONYMOUS | (MAP_FIXED if address else 0)
+        prot = PROT_READ | PROT_WRITE
+        at = self.mmap(address, PAGE, prot, flags, _NO_FILE, 0, label)
+        if at < 0:
+            from jitemu.messages import fail
+
+            fail(f"no memory for the page {label}: {os.strerror(-at)}")
+        write_guest(at, code)
+        self.mprotect(at, PAGE, PROT_READ | PROT_EXEC)
+        return at
 
     # -- the calls --------------------------------------------------------------------
 
@@ -236,10 +259,15 @@ class GuestSpace:
             result = host_call(_SYS_MUNMAP, region.start, region.end - region.start)
             if result < 0:
                 return result
-        if address <= self._maps_end < end <= MAPS_HIGH:
-            following = next(self.overlaps(end, MAPS_HIGH), None)
-            self._maps_end = following.start if following is not None else MAPS_HIGH
+        self._reuse(address, end)
         return 0
+
+    def _reuse(self, address: int, end: int) -> None:
+        """What was unmapped may be room for the next mapping without an address."""
+        high = self._maps_high
+        if address <= self._maps_end < end <= high:
+            following = next(self.overlaps(end, high), None)
+            self._maps_end = following.start if following is not None else high
 
     def mprotect(self, address: int, length: int, prot: int) -> int:
         """mprotect(2)."""
@@ -248,10 +276,11 @@ class GuestSpace:
             return -errno.EINVAL
         if length == 0:
             return 0
-        if end > ADDRESS_LIMIT or not self.covered(address, end):
+        if end > self.limit or not self.covered(address, end):
             return -errno.ENOMEM
         self._announce(address, end)
-        result = host_call(_SYS_MPROTECT, address, end - address, host_protection(prot))
+        at = self.base + address
+        result = host_call(_SYS_MPROTECT, at, end - address, host_protection(prot))
         if result == 0:
             for region in list(self.overlaps(address, end)):
                 self.record(Region(region.start, region.end, prot & 7, region.shared, region.label))
@@ -285,7 +314,7 @@ class GuestSpace:
 
     def set_brk(self, address: int) -> int:
         """brk(2): the new end of the data segment, or the old one where it cannot move."""
-        if address < self.brk_start or address >= ADDRESS_LIMIT:
+        if address < self.brk_start or address >= self.limit:
             return self.brk
         old_end, new_end = page_up(self.brk), page_up(address)
         if new_end > old_end:
@@ -301,19 +330,19 @@ class GuestSpace:
 
     def shmat(self, identifier: int, address: int, flags: int, size: int) -> int:
         """shmat(2) of a segment of ``size`` bytes."""
-        if address and flags & _SHM_RND:
+        if address and flags & SHM_RND:
             address &= -PAGE
-        if flags & _SHM_REMAP:
+        if flags & SHM_REMAP:
             if not address or address % PAGE:
                 return -errno.EINVAL
             self._announce(address, address + page_up(size))
             failure = self._claim(address, address + page_up(size))
             if failure:
                 return failure
-        result = host_call(_SYS_SHMAT, identifier, address, flags & ~_SHM_EXEC)
+        result = host_call(_SYS_SHMAT, identifier, address, flags & ~SHM_EXEC)
         if result >= 0:
-            prot = PROT_READ | (0 if flags & _SHM_RDONLY else PROT_WRITE)
-            prot |= PROT_EXEC if flags & _SHM_EXEC else 0
+            prot = PROT_READ | (0 if flags & SHM_RDONLY else PROT_WRITE)
+            prot |= PROT_EXEC if flags & SHM_EXEC else 0
             self._segments[result] = page_up(size)
             self.record(Region(result, result + page_up(size), prot, True, ""))
         return result

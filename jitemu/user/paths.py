@@ -85,7 +85,7 @@ def guest_maps(space: GuestSpace) -> bytes:
         host_lines = file.read().splitlines()
     for line in host_lines:
         span, rest = line.split(b" ", 1)
-        low, high = (int(part, 16) for part in span.split(b"-"))
+        low, high = (int(part, 16) - space.base for part in span.split(b"-"))
         mode, offset, after = rest.split(b" ", 2)
         for region in space.overlaps(low, high):
             execute = b"x" if region.prot & PROT_EXEC else b"-"

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 from jitemu.messages import UserError
 from jitemu.runtime import descriptors
 from jitemu.user.cpu import GuestCpu
-from jitemu.user.hostcalls import GuestFault, host_call, read_guest, write_guest, write_word
+from jitemu.user.hostcalls import (
+    GuestFault,
+    host_call,
+    host_pointer,
+    read_guest,
+    write_guest,
+    write_word,
+)
 from jitemu.user.memory import PROT_EXEC, PROT_WRITE, GuestSpace
 from jitemu.user.paths import Paths
 from jitemu.user.signals import Signals
@@ -21,12 +28,13 @@ from jitemu.user.thread import GuestThread, ProcessExit, ThreadExit
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from jitemu.user.abi import Abi
+
 CLONE_VM, CLONE_SETTLS, CLONE_PARENT_SETTID = 0x100, 0x80000, 0x100000
 CLONE_VFORK, CLONE_THREAD = 0x4000, 0x10000
 CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID = 0x200000, 0x1000000
 _CLONE_NEW_SPACES = 0x7E020000 | 0x80
 _SYS_FUTEX, _FUTEX_WAKE, _SYS_UNSHARE = 202, 1, 272
-_SP, _A0, _TP = 2, 10, 4
 _SHARED_STACK = 64 * 1024
 _SHARED_HEADER = struct.Struct("<QQ")
 
@@ -54,13 +62,16 @@ class Log(Protocol):
 class Process:
     """What the guest's threads share."""
 
-    def __init__(self, space: GuestSpace, paths: Paths, log: Log, uname: str | None) -> None:
+    def __init__(
+        self, abi: Abi, space: GuestSpace, paths: Paths, log: Log, uname: str | None
+    ) -> None:
+        self.abi = abi
         self.space = space
         self.paths = paths
         self.log = log
         self.uname = uname
         self.trampoline = 0
-        """Address of the guest code that calls rt_sigreturn."""
+        """Address of the guest code that handlers return to."""
         self.signals = Signals(self)
         self.threads: dict[int, GuestThread] = {}
         """tid -> thread."""
@@ -140,7 +151,8 @@ class Process:
         if thread.clear_child_tid:
             with suppress(GuestFault):
                 write_word(thread.clear_child_tid, 0, 4)
-            host_call(_SYS_FUTEX, thread.clear_child_tid, _FUTEX_WAKE, 1, 0, 0, 0)
+            where = host_pointer(thread.clear_child_tid)
+            host_call(_SYS_FUTEX, where, _FUTEX_WAKE, 1, 0, 0, 0)
         self.threads.pop(thread.tid, None)
         self._idents.pop(get_ident(), None)
         thread.cpu.release()
@@ -195,14 +207,13 @@ class Process:
             traceback.print_exc()
             self.leave(1)
 
-    @staticmethod
-    def _prepare_child(cpu: GuestCpu, flags: int, stack: int, tls: int) -> None:
-        cpu.pc += 4
-        cpu.set_gpr(_A0, 0)
+    def _prepare_child(self, cpu: GuestCpu, flags: int, stack: int, tls: int) -> None:
+        cpu.pass_call()
+        cpu.set_gpr(self.abi.arguments[0], 0)
         if stack:
-            cpu.set_gpr(_SP, stack)
+            cpu.set_gpr(self.abi.sp, stack)
         if flags & CLONE_SETTLS:
-            cpu.set_gpr(_TP, tls)
+            self.abi.set_tls(cpu, tls)
 
     # -- processes ------------------------------------------------------------------------
 
@@ -217,7 +228,7 @@ class Process:
         ends = (-1, -1)
         if flags & CLONE_VFORK:
             ends = self._vfork_pipe()
-        sp = thread.cpu.gpr(_SP)
+        sp = thread.cpu.gpr(self.abi.sp)
         pid = os.fork()
         if pid:
             if flags & CLONE_PARENT_SETTID:

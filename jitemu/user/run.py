@@ -6,18 +6,12 @@ import os
 from typing import TYPE_CHECKING
 
 from jitemu.messages import fail
-from jitemu.user import elf, sigframe
+from jitemu.user import elf
+from jitemu.user.abi import Abi, abi_named
 from jitemu.user.cpu import GuestCpu
 from jitemu.user.execve import IGNORED_SIGNALS, guest_command, shown_environment
-from jitemu.user.hostcalls import PAGE, host_call
-from jitemu.user.memory import (
-    MAP_ANONYMOUS,
-    MAP_PRIVATE,
-    PROT_EXEC,
-    PROT_READ,
-    PROT_WRITE,
-    GuestSpace,
-)
+from jitemu.user.hostcalls import PAGE, host_call, set_base
+from jitemu.user.memory import GuestSpace
 from jitemu.user.paths import Paths
 from jitemu.user.process import Process
 from jitemu.user.signals import get_host_mask
@@ -27,13 +21,11 @@ from jitemu.user.thread import GuestThread
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from jitemu.frontends.riscv.cpu import CpuModel
     from jitemu.runtime.reports import Reports
     from jitemu.trace import Log
 
 STATUS_NOT_LOADABLE = 255
 STATUS_NOT_FOUND = 1
-_SP = 2
 _SYS_PRCTL, _PR_SET_NAME = 157, 15
 
 
@@ -51,7 +43,7 @@ class UserConfig:
         stack_size: int = 8 << 20,
         uname: str | None = None,
         guest_base: int | None = None,
-        cpu: CpuModel | None = None,
+        cpu: str = "",
         seed: int | None = None,
         one_insn: bool = False,
         hot_threshold: int | None = None,
@@ -60,6 +52,7 @@ class UserConfig:
         option_words: Sequence[str] = (),
         command: Sequence[str] = (),
         make_cpu: Callable[[UserConfig, GuestSpace], GuestCpu] | None = None,
+        guest: str = "riscv64",
     ) -> None:
         self.program = program
         self.arguments = arguments
@@ -71,7 +64,7 @@ class UserConfig:
         self.uname = uname
         self.guest_base = guest_base
         self.cpu = cpu
-        """The processor model; None for the default."""
+        """What -cpu says; nothing for the default."""
         self.seed = seed
         self.one_insn = one_insn
         self.hot_threshold = hot_threshold
@@ -83,13 +76,17 @@ class UserConfig:
         option_words."""
         self.make_cpu = make_cpu
         """The processor; None for the engine's."""
+        self.guest = guest
 
 
-def _import_calls() -> None:
+_CALLS = ("files", "polling", "memory", "net", "time", "process", "signals", "system")
+
+
+def _import_calls(abi: Abi) -> None:
     """Fill the table of system calls."""
     from importlib import import_module
 
-    for name in ("files", "polling", "memory", "net", "time", "process", "signals", "system"):
+    for name in (*_CALLS, *abi.calls):
         import_module(f"jitemu.user.syscalls.{name}")
 
 
@@ -106,17 +103,17 @@ def _open_program(path: str) -> int:
     return fd
 
 
-def _load(space: GuestSpace, fd: int, path: str, base: int = 0) -> elf.Image:
+def _load(space: GuestSpace, fd: int, path: str, abi: Abi, base: int = 0) -> elf.Image:
     try:
-        return elf.load(space, fd, path, base)
+        return elf.load(space, fd, path, abi, base)
     except elf.NotForThisGuest:
         fail(f"{path}: Invalid ELF image for this architecture", STATUS_NOT_LOADABLE)
     finally:
         os.close(fd)
 
 
-def _load_interpreter(space: GuestSpace, paths: Paths, name: bytes) -> elf.Image:
-    path = os.fsdecode(paths.translate(name))
+def _load_interpreter(process: Process, name: bytes) -> elf.Image:
+    path = os.fsdecode(process.paths.translate(name))
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
@@ -126,20 +123,7 @@ def _load_interpreter(space: GuestSpace, paths: Paths, name: bytes) -> elf.Image
             "give the folder of the guest's libraries with -L",
             STATUS_NOT_LOADABLE,
         )
-    return _load(space, fd, path)
-
-
-def _trampoline(space: GuestSpace) -> int:
-    """Map the page with the code that handlers return to."""
-    import ctypes
-
-    flags = MAP_PRIVATE | MAP_ANONYMOUS
-    at = space.mmap(0, PAGE, PROT_READ | PROT_WRITE, flags, (1 << 64) - 1, 0, "[sigreturn]")
-    if at < 0:
-        fail(f"no memory for the signal return page: {os.strerror(-at)}")
-    ctypes.memmove(at, sigframe.TRAMPOLINE, len(sigframe.TRAMPOLINE))
-    space.mprotect(at, PAGE, PROT_READ | PROT_EXEC)
-    return at
+    return _load(process.space, fd, path, process.abi)
 
 
 def _set_comm(path: bytes) -> None:
@@ -152,12 +136,12 @@ def _set_comm(path: bytes) -> None:
 
 def _enter_program(config: UserConfig, process: Process) -> tuple[int, int]:
     """Map program, interpreter and stack: the first pc and sp."""
-    space, paths = process.space, process.paths
+    space, paths, abi = process.space, process.paths, process.abi
     fd = _open_program(config.program)
-    program = _load(space, fd, config.program, elf.PROGRAM_BASE)
+    program = _load(space, fd, config.program, abi, abi.program_base)
     interpreter = None
     if program.interpreter is not None:
-        interpreter = _load_interpreter(space, paths, program.interpreter)
+        interpreter = _load_interpreter(process, program.interpreter)
     # A page of its own, whatever is left of the last segment's.
     space.brk_start = space.brk = (program.end + PAGE - 1) & -PAGE
     argv0 = config.program if config.argv0 is None else config.argv0
@@ -166,7 +150,7 @@ def _enter_program(config: UserConfig, process: Process) -> tuple[int, int]:
     environ = [os.fsencode(f"{name}={value}") for name, value in shown.items()]
     name = os.fsencode(config.program)
     size, seed = config.stack_size, config.seed
-    stack = build_stack(space, size, args, environ, name, program, interpreter, seed)
+    stack = build_stack(space, size, args, environ, name, program, interpreter, abi, seed)
     paths.program = os.path.realpath(name)
     paths.command_line = b"".join(word + b"\0" for word in args)
     paths.auxv = stack.auxv
@@ -187,9 +171,10 @@ def _log_layout(
     """The lines of -d page about the loaded program."""
     start_code, end_code = program.extent(1)
     start_data, end_data = program.extent(2)
-    argv = stack.pointer + 8
-    env = argv + 8 * (arguments + 1)
-    process.log.write("guest_base  (nil)\n")
+    word = process.abi.word
+    argv = stack.pointer + word
+    env = argv + word * (arguments + 1)
+    process.log.write(f"guest_base  {hex(process.space.base) if process.space.base else '(nil)'}\n")
     process.log.write_page("binary load", process.space.rights())
     process.log.write_addresses(
         [
@@ -203,7 +188,7 @@ def _log_layout(
             ("entry", (interpreter or program).entry),
             ("argv_start", argv),
             ("env_start", env),
-            ("auxv_start", env + 8 * (variables + 1)),
+            ("auxv_start", env + word * (variables + 1)),
         ]
     )
 
@@ -214,23 +199,19 @@ def run_user(config: UserConfig) -> int:
     UserError where it cannot be loaded.  A program that a signal ends takes this process
     with it, by the same signal.
     """
-    if config.guest_base:
-        fail("-B: only a guest base of 0 is supported; leave the option out")
-    _import_calls()
-    space = GuestSpace()
-    process = Process(space, Paths(config.sysroot), config.log, config.uname)
+    abi = abi_named(config.guest, config)
+    _import_calls(abi)
+    space = abi.make_space(config)
+    set_base(space.base)
+    process = Process(abi, space, Paths(config.sysroot), config.log, config.uname)
     ignored = config.environment.pop(IGNORED_SIGNALS, "")
     pc, sp = _enter_program(config, process)
-    process.trampoline = _trampoline(space)
+    abi.map_helpers(process)
     command = [os.fsencode(word) for word in config.command]
-    process.reexec = command or guest_command(list(config.option_words))
-    make_cpu = config.make_cpu
-    if make_cpu is None:
-        from jitemu.user.processor import make_cpu
-    cpu = make_cpu(config, space)
+    process.reexec = command or guest_command(abi.name, list(config.option_words))
+    cpu = (config.make_cpu or abi.make_cpu)(config, space)
     space.on_code_change = cpu.invalidate
-    cpu.pc = pc
-    cpu.set_gpr(_SP, sp)
+    abi.start(cpu, pc, sp)
     thread = GuestThread(process, cpu, get_host_mask())
     process.signals.start(ignored)
     _set_comm(os.fsencode(config.program))

@@ -31,6 +31,7 @@ SA_NOCLDSTOP, SA_NOCLDWAIT, SA_SIGINFO, SA_ONSTACK = 1, 2, 4, 0x08000000
 SA_RESTART, SA_NODEFER, SA_RESETHAND = 0x10000000, 0x40000000, 0x80000000
 SI_USER, SI_KERNEL, SI_TKILL = 0, 0x80, -6
 
+SIGINFO_SIZE = 128
 POKE = 64
 _SYS_SIGPROCMASK, _SYS_SIGTIMEDWAIT, _SYS_TGKILL = 14, 128, 234
 _SIG_SETMASK = 2
@@ -60,17 +61,22 @@ _POKE_FIRST, _POKE_SLOWEST = 1_000_000, 50_000_000  # nanoseconds
 # Not restarted after a handler even with SA_RESTART (signal(7)).
 NOT_RESTARTED = frozenset(
     "ppoll pselect6 epoll_pwait epoll_pwait2 rt_sigsuspend rt_sigtimedwait nanosleep "
-    "clock_nanosleep semop semtimedop msgrcv msgsnd io_getevents".split()
+    "clock_nanosleep semop semtimedop msgrcv msgsnd io_getevents poll _newselect ppoll_time64 "
+    "pselect6_time64 epoll_wait sigsuspend rt_sigtimedwait_time64 clock_nanosleep_time64 pause "
+    "semtimedop_time64".split()
 )
 
 
 class Action:
     """What sigaction sets."""
 
-    def __init__(self, handler: int = SIG_DFL, flags: int = 0, mask: int = 0) -> None:
+    def __init__(
+        self, handler: int = SIG_DFL, flags: int = 0, mask: int = 0, restorer: int = 0
+    ) -> None:
         self.handler = handler
         self.flags = flags
         self.mask = mask
+        self.restorer = restorer
 
 
 class Item:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import struct
 
 from jitemu.messages import fail
 from jitemu.user.elf import Image
-from jitemu.user.hostcalls import PAGE
+from jitemu.user.hostcalls import PAGE, write_guest
 from jitemu.user.memory import (
     MAP_ANONYMOUS,
     MAP_NORESERVE,
@@ -20,12 +19,23 @@ from jitemu.user.memory import (
 )
 
 AT_PHDR, AT_PHENT, AT_PHNUM, AT_PAGESZ, AT_BASE, AT_FLAGS, AT_ENTRY = 3, 4, 5, 6, 7, 8, 9
-AT_UID, AT_EUID, AT_GID, AT_EGID, AT_PLATFORM, AT_HWCAP, AT_CLKTCK = 11, 12, 13, 14, 15, 16, 17
-AT_SECURE, AT_RANDOM, AT_HWCAP2, AT_EXECFN = 23, 25, 26, 31
-RISCV_HWCAP = sum(1 << (ord(letter) - ord("a")) for letter in "imafdc")
-_PROGRAM_HEADER_SIZE = 56
+AT_UID, AT_EUID, AT_GID, AT_EGID, AT_CLKTCK = 11, 12, 13, 14, 17
+AT_SECURE, AT_RANDOM, AT_EXECFN = 23, 25, 31
+_PROGRAM_HEADER_SIZE = {4: 32, 8: 56}
 _NO_FILE = (1 << 64) - 1
 _SMALLEST = 64 * 1024
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jitemu.user.abi import Abi
+
+
+def words(abi: Abi, count: int) -> struct.Struct:
+    """So many words of the guest's, as an array."""
+    return struct.Struct(f"<{count}{'Q' if abi.word == 8 else 'I'}")
 
 
 class Stack:
@@ -38,10 +48,17 @@ class Stack:
         self.auxv = auxv
 
 
-def _auxiliary(program: Image, interpreter: Image | None, random: int, name: int) -> bytes:
+def _auxiliary(
+    program: Image,
+    interpreter: Image | None,
+    random: int,
+    name: int,
+    processor: Sequence[tuple[int, int]],
+    abi: Abi,
+) -> bytes:
     entries = [
         (AT_PHDR, program.header_address),
-        (AT_PHENT, _PROGRAM_HEADER_SIZE),
+        (AT_PHENT, _PROGRAM_HEADER_SIZE[abi.word]),
         (AT_PHNUM, program.header_count),
         (AT_PAGESZ, PAGE),
         (AT_BASE, interpreter.bias if interpreter else 0),
@@ -51,14 +68,15 @@ def _auxiliary(program: Image, interpreter: Image | None, random: int, name: int
         (AT_EUID, os.geteuid()),
         (AT_GID, os.getgid()),
         (AT_EGID, os.getegid()),
-        (AT_HWCAP, RISCV_HWCAP),
+        *processor,
         (AT_CLKTCK, os.sysconf("SC_CLK_TCK")),
         (AT_SECURE, 0),
         (AT_RANDOM, random),
         (AT_EXECFN, name),
         (0, 0),
     ]
-    return b"".join(struct.pack("<QQ", kind, value) for kind, value in entries)
+    pair = words(abi, 2)
+    return b"".join(pair.pack(kind, value) for kind, value in entries)
 
 
 def build_stack(
@@ -69,14 +87,16 @@ def build_stack(
     name: bytes,
     program: Image,
     interpreter: Image | None,
+    abi: Abi,
     seed: int | None = None,
 ) -> Stack:
     """Map ``size`` bytes of stack (and a guard page) and fill its top.
 
     Layout (psABI): argc, argv, NULL, envp, NULL, auxv pairs, then the strings above.
     """
-    strings = [*args, *environ, name]
-    needed = sum(len(text) + 1 for text in strings) + 8 * len(strings) + 1024
+    told = abi.capabilities()
+    strings = [*args, *environ, name, *(text for _, text in told if isinstance(text, bytes))]
+    needed = sum(len(text) + 1 for text in strings) + abi.word * len(strings) + 1024
     size = page_up(max(size, _SMALLEST, needed + _SMALLEST))
     flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE
     low = space.mmap(0, size + PAGE, PROT_READ | PROT_WRITE, flags, _NO_FILE, 0, "[stack]")
@@ -97,13 +117,13 @@ def build_stack(
     for text in strings:
         pointers.append(at)
         at += len(text) + 1
-    auxv = _auxiliary(program, interpreter, strings_at, pointers[-1])
-    table = struct.pack("<Q", len(args))
-    table += b"".join(struct.pack("<Q", pointer) for pointer in pointers[: len(args)])
-    table += bytes(8)
-    table += b"".join(struct.pack("<Q", pointer) for pointer in pointers[len(args) : -1])
-    table += bytes(8) + auxv
+    count = len(args) + len(environ)
+    texts = iter(pointers[count + 1 :])
+    processor = [(kind, v if isinstance(v, int) else next(texts)) for kind, v in told]
+    auxv = _auxiliary(program, interpreter, strings_at, pointers[count], processor, abi)
+    given = (*pointers[: len(args)], 0, *pointers[len(args) : count], 0)
+    table = words(abi, 1 + len(given)).pack(len(args), *given) + auxv
     pointer = (strings_at - len(table)) & -16
-    ctypes.memmove(strings_at, blob, len(blob))
-    ctypes.memmove(pointer, table, len(table))
+    write_guest(strings_at, blob)
+    write_guest(pointer, table)
     return Stack(pointer, low, high, auxv)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from jitemu.user.thread import GuestThread
 
 _AT_FDCWD = -100
-_POINTER_RESULTS = {"brk", "mmap", "mremap", "shmat"}
-_NO_RESULT = {"exit", "exit_group", "rt_sigreturn"}
+_POINTER_RESULTS = {"brk", "mmap", "mmap2", "mremap", "shmat"}
+_NO_RESULT = {"exit", "exit_group", "rt_sigreturn", "sigreturn"}
 
 
 def _names(text: str) -> dict[int, str]:
@@ -107,18 +107,18 @@ def _flags(kind: str, value: int) -> str:
     return "|".join(parts) or nothing
 
 
-def _path(address: int) -> str:
+def _path(address: int, digits: int) -> str:
     if address == 0:
         return "NULL"
     try:
         return '"' + read_string(address).decode(errors="backslashreplace") + '"'
     except (GuestFault, GuestError):
-        return pointer(address)
+        return pointer(address, digits)
 
 
-def pointer(value: int) -> str:
+def pointer(value: int, digits: int = 16) -> str:
     """An address, NULL for none."""
-    return f"0x{value:016x}" if value else "NULL"
+    return f"0x{value:0{digits}x}" if value else "NULL"
 
 
 def signal_name(number: int) -> str:
@@ -137,12 +137,12 @@ def _futex_op(value: int) -> str:
     return "|".join("FUTEX_" + part for part in parts)
 
 
-def format_argument(kind: str, value: int) -> str:
-    """One argument, by its kind."""
-    if kind in ("ptr", "brk"):
-        return pointer(value)
+def format_argument(kind: str, value: int, digits: int = 16) -> str:
+    """One argument, by its kind; addresses have so many hexadecimal digits."""
+    if kind in ("ptr", "brk", "iovec") or ":" in kind:
+        return pointer(value, digits)
     if kind in ("path", "rpath"):
-        return _path(value)
+        return _path(value, digits)
     if kind == "dirfd":
         return "AT_FDCWD" if signed32(value) == _AT_FDCWD else str(signed32(value))
     if kind in _FLAGS:
@@ -157,26 +157,30 @@ def format_argument(kind: str, value: int) -> str:
         return f"0{value & 0xFFFFFFFF:o}" if value else "0"
     if kind == "hex":
         return f"{value:#x}" if value else "0"
-    if kind in ("size", "off"):
+    if kind in ("size", "off", "loff"):
         return str(signed(value))
     if kind == "uint":
         return str(value & 0xFFFFFFFF)
     return str(signed32(value))
 
 
-def format_call(tid: int, row: Row, args: tuple[int, ...]) -> str:
+def format_call(tid: int, row: Row, args: tuple[int, ...], digits: int = 16) -> str:
     """``24989 brk(NULL)``."""
-    words = [format_argument(kind, value) for kind, value in zip(row.kinds, args, strict=True)]
+    words = [
+        format_argument(kind, value, digits) for kind, value in zip(row.kinds, args, strict=True)
+    ]
     return f"{tid} {row.name}({','.join(words)})"
 
 
-def format_result(row: Row, result: int) -> str:
+def format_result(row: Row, result: int, digits: int = 16) -> str:
     """`` = 0x0006c000``, `` = -1 errno=2 (No such file or directory)``."""
-    result = signed(result & (1 << 64) - 1)
+    bits = 4 * digits
+    word = result & (1 << bits) - 1
+    result = word - (word >> bits - 1 << bits)
     if -4096 < result < 0:
         return f" = -1 errno={-result} ({os.strerror(-result)})\n"
     if row.name in _POINTER_RESULTS:
-        return f" = 0x{result:016x}\n"
+        return f" = 0x{word:0{digits}x}\n"
     return f" = {result}\n"
 
 
@@ -195,11 +199,11 @@ def signal_line(number: int, info: bytes) -> str:
 
 def traced(thread: GuestThread, row: Row, serve: Callable[[], None]) -> Callable[[], None]:
     """The closure ``serve`` with a line in the log around it."""
-    cpu, log = thread.cpu, thread.process.log
-    registers = range(10, 10 + len(row.kinds))
+    cpu, log, digits = thread.cpu, thread.process.log, 2 * thread.abi.word
+    fetch = thread.abi.fetch(cpu, row.kinds)
 
     def traced_call() -> None:
-        line = format_call(thread.tid, row, tuple([cpu.gpr(i) for i in registers]))
+        line = format_call(thread.tid, row, fetch(), digits)
         log.write(line)
         if row.name in _NO_RESULT:
             log.write("\n")
@@ -214,6 +218,6 @@ def traced(thread: GuestThread, row: Row, serve: Callable[[], None]) -> Callable
         if cpu.pc == pc:
             log.write(" = ? (restarted)\n" if not thread.pending else " = -1 errno=4\n")
         else:
-            log.write(format_result(row, cpu.gpr(10)))
+            log.write(format_result(row, cpu.gpr(thread.abi.arguments[0]), digits))
 
     return traced_call

@@ -9,10 +9,8 @@ from contextlib import contextmanager
 from ctypes import addressof, c_uint64, create_string_buffer
 from typing import TYPE_CHECKING
 
-from jitemu.user import sigframe
 from jitemu.user.cpu import ExitKind, GuestCpu
 from jitemu.user.hostcalls import GuestFault, host_call
-from jitemu.user.sigframe import SIGINFO_SIZE
 from jitemu.user.signals import (
     NOT_RESTARTED,
     SA_NODEFER,
@@ -21,6 +19,7 @@ from jitemu.user.signals import (
     SA_RESTART,
     SIG_DFL,
     SIG_IGN,
+    SIGINFO_SIZE,
     UNBLOCKABLE,
     Action,
     Item,
@@ -38,7 +37,6 @@ _SYS_GETTID, _SYS_SIGTIMEDWAIT = 186, 128
 _OF_WRITES = bit(int(signal.SIGPIPE)) | bit(int(signal.SIGXFSZ))
 _SS_ONSTACK, _SS_DISABLE = 1, 2
 _ILL_ILLOPC, _TRAP_BRKPT = 1, 1
-_A0, _RA, _SP = 10, 1, 2
 _SYSCALL = ExitKind.SYSCALL
 
 
@@ -59,6 +57,7 @@ class GuestThread:
 
     def __init__(self, process: Process, cpu: GuestCpu, mask: int) -> None:
         self.process = process
+        self.abi = process.abi
         self.cpu = cpu
         self.tid = 0
         self.mask = mask
@@ -70,7 +69,7 @@ class GuestThread:
         self.pending = False
         """There may be a signal to deliver: look at the queues."""
         self.interrupted_call = ""
-        """The call that ended with EINTR; pc and a0 are still those of its ecall."""
+        """The call that ended with EINTR; pc and registers are still those of the call."""
         self.saved_mask: int | None = None
         """The mask to go back to after a wait with a mask of its own."""
         self.alt_stack = (0, _SS_DISABLE, 0)
@@ -88,11 +87,12 @@ class GuestThread:
     def loop(self) -> None:
         """Run the guest until the thread ends (ThreadExit, ProcessExit)."""
         cpu, serve, number_of = self.cpu, self._serve, self.cpu.gpr
+        place = self.abi.number
         run = cpu.run
         while True:
             kind = run()
             if kind == _SYSCALL:
-                number = number_of(17)
+                number = number_of(place)
                 call = serve.get(number)
                 if call is None:
                     call = serve[number] = bind(self, number)
@@ -107,9 +107,9 @@ class GuestThread:
         if kind == ExitKind.FAULT:
             number, code, address = cpu.fault_signal, cpu.fault_code, cpu.fault_address
         elif kind == ExitKind.BREAKPOINT:
-            number, code, address = int(signal.SIGTRAP), _TRAP_BRKPT, cpu.pc
+            number, code, address = int(signal.SIGTRAP), _TRAP_BRKPT, cpu.address
         else:
-            number, code, address = int(signal.SIGILL), _ILL_ILLOPC, cpu.pc
+            number, code, address = int(signal.SIGILL), _ILL_ILLOPC, cpu.address
         self.force(Item(number, fault_info(number, code, address)))
 
     # -- masks ----------------------------------------------------------------------------
@@ -217,8 +217,8 @@ class GuestThread:
     def _settle(self, call: str, action: Action) -> None:
         """A handler runs: the interrupted call fails, unless SA_RESTART repeats it."""
         if not action.flags & SA_RESTART or call in NOT_RESTARTED:
-            self.cpu.set_gpr(_A0, -errno.EINTR)
-            self.cpu.pc += 4
+            self.cpu.set_gpr(self.abi.arguments[0], -errno.EINTR)
+            self.cpu.pass_call()
 
     def force(self, item: Item) -> None:
         """A signal that the guest's own instruction caused: blocked or ignored, it kills."""
@@ -236,32 +236,24 @@ class GuestThread:
         """ss_flags as sigaltstack reports them."""
         if not self.alt_stack[2]:
             return _SS_DISABLE
-        return _SS_ONSTACK if self._on_alt_stack(self.cpu.gpr(_SP)) else 0
+        return _SS_ONSTACK if self._on_alt_stack(self.cpu.gpr(self.abi.sp)) else 0
 
     def _enter_handler(self, item: Item, action: Action) -> None:
-        cpu = self.cpu
         process = self.process
         if process.log.strace:
             from jitemu.user.strace import signal_line
 
             process.log.write(signal_line(item.number, item.info))
-        sp = cpu.gpr(_SP)
+        sp = self.cpu.gpr(self.abi.sp)
         if action.flags & SA_ONSTACK and self.alt_stack[2] and not self._on_alt_stack(sp):
             sp = self.alt_stack[0] + self.alt_stack[2]
-        frame = (sp - sigframe.FRAME_SIZE) & -16
         old = self.mask if self.saved_mask is None else self.saved_mask
         stack = (self.alt_stack[0], self.alt_stack_flags(), self.alt_stack[2])
         try:
-            sigframe.save(cpu, frame, item.info, old, stack)
+            self.abi.enter_handler(self, item, action, sp, old, stack)
         except GuestFault:
             process.signals.die(int(signal.SIGSEGV))
         self.saved_mask = None
-        cpu.set_gpr(_RA, process.trampoline)
-        cpu.set_gpr(_SP, frame)
-        cpu.set_gpr(_A0, item.number)
-        cpu.set_gpr(_A0 + 1, frame)
-        cpu.set_gpr(_A0 + 2, frame + SIGINFO_SIZE)
-        cpu.pc = action.handler
         mask = self.mask | action.mask
         if not action.flags & SA_NODEFER:
             mask |= bit(item.number)
@@ -270,13 +262,14 @@ class GuestThread:
         self.mask = mask & ~UNBLOCKABLE
         self.apply_mask()
 
-    def sigreturn(self) -> None:
-        """rt_sigreturn: everything as the frame at sp says."""
+    def sigreturn(self, queued: bool = True) -> None:
+        """rt_sigreturn (or sigreturn): everything as the frame at sp says."""
         try:
-            mask, stack = sigframe.restore(self.cpu, self.cpu.gpr(_SP))
+            mask, stack = self.abi.leave_handler(self.cpu, queued)
         except GuestFault:
             number = int(signal.SIGSEGV)
             self.force(Item(number, make_info(number, 0)))
             return
-        self.alt_stack = (stack[0], 0, stack[2])
+        if stack is not None:
+            self.alt_stack = (stack[0], 0, stack[2])
         self.set_mask(mask)

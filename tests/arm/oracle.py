@@ -10,8 +10,9 @@ from unicorn import arm_const as names
 from unicorn import unicorn_const as kinds
 from unicorn.unicorn import Uc, UcError
 
+from jitemu.frontends.arm.cpu import parse_cpu
 from jitemu.frontends.arm.decoder import ArmDecoder
-from jitemu.frontends.arm.registers import NZ, ArmState, C, Q, V
+from jitemu.frontends.arm.registers import GE, NZ, ArmState, C, Q, V
 from jitemu.frontends.arm.state import A32, IT16, T16, UNCONDITIONAL, S, trees_of
 from jitemu.ir.interp import run_instruction
 from jitemu.ir.machine import Machine, PagedMemory
@@ -25,7 +26,7 @@ REGISTERS = [
     *(names.UC_ARM_REG_R0 + n for n in range(13)),
     *(names.UC_ARM_REG_SP, names.UC_ARM_REG_LR),
 ]
-FLAGS = 0xF8000000
+FLAGS = 0xF80F0000
 
 
 @dataclass
@@ -50,12 +51,24 @@ class Case:
     memory: bytes
 
 
-class Oracle:
-    """Unicorn's most capable A-profile processor."""
+MODELS = {
+    "max": names.UC_CPU_ARM_MAX,
+    "arm926": names.UC_CPU_ARM_926,
+    "arm1136": names.UC_CPU_ARM_1136,
+    "arm1176": names.UC_CPU_ARM_1176,
+    "cortex-a7": names.UC_CPU_ARM_CORTEX_A7,
+    "cortex-a8": names.UC_CPU_ARM_CORTEX_A8,
+    "cortex-a9": names.UC_CPU_ARM_CORTEX_A9,
+    "cortex-a15": names.UC_CPU_ARM_CORTEX_A15,
+}
 
-    def __init__(self) -> None:
+
+class Oracle:
+    """One of Unicorn's processors."""
+
+    def __init__(self, model: str = "max") -> None:
         self.uc: Any = Uc(kinds.UC_ARCH_ARM, kinds.UC_MODE_ARM)
-        self.uc.ctl_set_cpu_model(names.UC_CPU_ARM_MAX)
+        self.uc.ctl_set_cpu_model(MODELS[model])
         self.uc.mem_map(CODE, CODE_SIZE)
         self.uc.mem_map(SCRATCH, SCRATCH_SIZE)
         self.raised = 0
@@ -105,8 +118,8 @@ class Oracle:
 class Reference:
     """The interpreter on the definitions."""
 
-    def __init__(self) -> None:
-        self.decoder = ArmDecoder()
+    def __init__(self, model: str = "max") -> None:
+        self.decoder = ArmDecoder(parse_cpu(model))
         self.machine = Machine(ArmState, PagedMemory(), "user", S)
 
     def run(self, case: Case) -> After:
@@ -158,15 +171,17 @@ class Reference:
 
 
 def set_flags(r: list[int], flags: int) -> None:
-    """N Z C V Q from the upper bits of CPSR."""
+    """N Z C V Q and GE as CPSR has them."""
     r[NZ] = (flags >> 31) << 63 | (flags >> 30 & 1 ^ 1)
     r[C], r[V], r[Q] = flags >> 29 & 1, flags >> 28 & 1, flags >> 27 & 1
+    r[GE] = flags >> 16 & 15
 
 
 def get_flags(r: list[int]) -> int:
     """The same back."""
     zero = r[NZ] & 0xFFFFFFFF == 0
-    return r[NZ] >> 63 << 31 | zero << 30 | r[C] << 29 | r[V] << 28 | r[Q] << 27
+    flags = r[NZ] >> 63 << 31 | zero << 30 | r[C] << 29 | r[V] << 28 | r[Q] << 27
+    return flags | r[GE] << 16
 
 
 SPECIAL = (0, 1, 2, 31, 32, 33, 255, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0x8000, 0xFFFF)
@@ -198,7 +213,7 @@ def random_case(rng: random.Random, code: bytes, thumb: bool) -> Case:
         for _ in range(15)
     ]
     registers[13] = MIDDLE + 4 * rng.randrange(-8, 8)
-    flags = rng.getrandbits(5) << 27
+    flags = rng.getrandbits(5) << 27 | rng.getrandbits(4) << 16
     return Case(code, thumb, registers, flags, rng.randbytes(SCRATCH_SIZE))
 
 
@@ -219,7 +234,7 @@ def predictable(insn: Instruction, case: Case, decoder: ArmDecoder) -> bool:
     name = insn.stencil
     numbers = {n: v for n, v in f.items() if n[0] == "r"}
     if "ex" in name[:5] or insn.steps is not None:
-        return _several_predictable(insn, f)
+        return several_predictable(insn, f)
     if "bf" in name[:4]:
         return (
             15 not in numbers.values()
@@ -246,7 +261,8 @@ def predictable(insn: Instruction, case: Case, decoder: ArmDecoder) -> bool:
     return not (bad or pair or back or odd)
 
 
-def _several_predictable(insn: Instruction, f: dict[str, int]) -> bool:
+def several_predictable(insn: Instruction, f: dict[str, int]) -> bool:
+    """The same for LDM and STM."""
     if insn.steps is None:
         return False
     registers = f["list"]

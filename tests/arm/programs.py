@@ -6,8 +6,10 @@ import ctypes
 import shutil
 import struct
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
+from jitemu.frontends.arm.cpu import parse_cpu
 from jitemu.runtime.arena import libc
 from jitemu.runtime.engine import CodeSpace
 from jitemu.runtime.guests import arm_user
@@ -39,8 +41,10 @@ def build(folder: Path, *flags: str) -> Path:
 class Memory:
     """What was mapped: (start, size, writable)."""
 
+    base = 0
+
     def __init__(self) -> None:
-        self.mapped: list[tuple[int, int, bool]] = []
+        self.pages: list[tuple[int, int, bool]] = []
 
     def add(self, start: int, size: int, data: bytes, writable: bool) -> None:
         """Map pages at a guest address."""
@@ -53,20 +57,24 @@ class Memory:
         got = libc.mmap(first, size, _READ_WRITE, _PRIVATE_FIXED, -1, 0)
         assert got == first, hex(got or 0)
         ctypes.memmove(start, data, len(data))
-        self.mapped.append((first, size, writable))
+        self.pages.append((first, size, writable))
 
     def release(self) -> None:
         """Unmap all."""
-        for start, size, _ in self.mapped:
+        for start, size, _ in self.pages:
             libc.munmap(ctypes.c_void_p(start), ctypes.c_size_t(size))
 
     def code_size(self, pc: int) -> int:
         """Bytes from there to the end of its mapping."""
-        return next((s + n - pc for s, n, w in self.mapped if s <= pc < s + n and not w), 0)
+        return next((s + n - pc for s, n, w in self.pages if s <= pc < s + n and not w), 0)
+
+    def mapped(self, address: int) -> bool:
+        """It was mapped."""
+        return any(s <= address < s + n for s, n, _ in self.pages)
 
     def writable(self, address: int) -> bool:
         """It is in memory for data."""
-        return any(s <= address < s + n and w for s, n, w in self.mapped)
+        return any(s <= address < s + n and w for s, n, w in self.pages)
 
 
 def load(memory: Memory, program: Path) -> int:
@@ -84,8 +92,8 @@ def load(memory: Memory, program: Path) -> int:
 
 
 def _snapshot(memory: Memory):
-    def snapshot(pc: int) -> tuple[Pieces, object]:
-        start, size, _ = next(m for m in memory.mapped if m[0] <= pc & 0xFFFFFFFE < m[0] + m[1])
+    def snapshot(pc: int) -> tuple[Pieces, Callable[[], bool]]:
+        start, size, _ = next(m for m in memory.pages if m[0] <= pc & 0xFFFFFFFE < m[0] + m[1])
         return [(start, ctypes.string_at(start, size))], lambda: True
 
     return snapshot
@@ -93,7 +101,7 @@ def _snapshot(memory: Memory):
 
 def run(program: Path, threshold: int = 0) -> bytes:
     """What a program writes; with a threshold of 1 every block is a region."""
-    guest = arm_user()
+    guest = arm_user(parse_cpu("max"))
     memory = Memory()
     space = UserSpace(guest, translation_for(guest), memory)
     processor = UserProcessor(space)
@@ -108,10 +116,7 @@ def run(program: Path, threshold: int = 0) -> bytes:
 
 
 def _regions(space: CodeSpace, memory: Memory, threshold: int, processor: UserProcessor) -> None:
-    from jitemu.frontends.riscv.cpu import CpuModel
-
-    model = CpuModel("max", frozenset(), frozenset())
-    tiers = Tiers(space, model, _snapshot(memory), threshold)  # type: ignore[arg-type]
+    tiers = Tiers(space, parse_cpu("max"), _snapshot(memory), threshold)
     tiers.attach(processor, dict)
 
 

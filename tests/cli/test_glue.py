@@ -88,11 +88,12 @@ def test_options_that_do_not_go_together(words: str, error: str) -> None:
 )
 def test_cpu_errors(text: str, error: str) -> None:
     with pytest.raises(UserError, match=error):
-        common.cpu_model(parse(user_options.OPTIONS, ["-cpu", text], {}))
+        common.cpu_model(parse(user_options.OPTIONS, ["-cpu", text], {})[common.CPU])
 
 
 def test_cpu_model() -> None:
-    model = common.cpu_model(parse(user_options.OPTIONS, [], {"QEMU_CPU": "rv64,zbb=off"}))
+    parsed = parse(user_options.OPTIONS, [], {"QEMU_CPU": "rv64,zbb=off"})
+    model = common.cpu_model(parsed[common.CPU])
     assert model.name == "rv64"
     assert "zba" in model.extensions
     assert "zbb" not in model.extensions

@@ -281,12 +281,19 @@ class Engine:
 class AllMemory:
     """The guest's mappings as translation asks for them."""
 
+    base = 0
+
     def __init__(self) -> None:
         self.writable_code = False
         """Code can be overwritten, so its pages have to be guarded."""
+        self.hole = range(0)
+        """What is not mapped."""
 
     def code_size(self, pc: int) -> int:
         return max(DONE + PAGE - pc, 0) if pc >= BASE else 0
+
+    def mapped(self, address: int) -> bool:
+        return BASE <= address < BASE + (8 << 20) and address not in self.hole
 
     def writable(self, address: int) -> bool:
         return self.writable_code

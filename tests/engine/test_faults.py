@@ -43,7 +43,9 @@ def user() -> Iterator[UserMode]:
     user = user_mode()
     libc.mprotect(READ_ONLY_C, PAGE_C, mmap.PROT_READ)
     libc.munmap(NOTHING_C, PAGE_C)
+    user.mappings.hole = range(NOTHING, NOTHING + PAGE)
     yield user
+    user.mappings.hole = range(0)
     rights, flags = mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
     for address in (READ_ONLY, NOTHING):
         assert libc.mmap(address, PAGE, rights, flags | 0x10, -1, 0) == address

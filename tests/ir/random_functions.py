@@ -7,6 +7,7 @@ from random import Random
 from jitemu.ir.builder import TYPE_OF
 from jitemu.ir.code import WIDTHS, Attr, Block, Function, Op, Value
 from jitemu.ir.interp import AMO
+from jitemu.ir.meaning import result_type
 from jitemu.ir.ops import ROWS, Row
 from tests.ir.executors import MEMORY, READ_ONLY, SIZE, Start
 
@@ -81,7 +82,7 @@ class Generator:
         row = ROWS[name]
         op = Op(name, type, tuple(args), attrs)
         self.ops.append(op)
-        result = type if row.result == "T" else row.result
+        result = result_type(row, type)
         value = Value(result or "i64", None, op)
         if result:
             op.result = value
@@ -106,7 +107,7 @@ class Generator:
                 wider = row.name == "trunc"
                 others = [t for t, w in WIDTHS.items() if (w > width if wider else w < width)]
                 wanted = self.rng.choice(others)
-            args.append(self.value(type if wanted == "T" else wanted))
+            args.append(self.value({"T": type, "B": "i1"}.get(wanted, wanted)))
         self.emit(row.name, type, args)
 
     def address(self) -> Value:

@@ -32,7 +32,7 @@ def argument_types(row: Row, width: int) -> list[list[str]]:
             wider = row.name == "trunc"
             types.append([t for t, w in WIDTHS.items() if (w > width if wider else w < width)])
         else:
-            types.append([TYPE_OF[width] if wanted == "T" else wanted])
+            types.append([{"T": TYPE_OF.get(width, ""), "B": "i1"}.get(wanted, wanted)])
     return types
 
 

@@ -6,6 +6,7 @@ import errno
 import os
 import random
 import struct
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
@@ -21,7 +22,16 @@ from jitemu.user.hostcalls import (
     signed32,
     write_guest,
 )
-from jitemu.user.memory import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, MAPS_LOW, GuestSpace
+from jitemu.user.memory import (
+    ADDRESS_LIMIT,
+    MAP_ANONYMOUS,
+    MAP_FIXED,
+    MAP_PRIVATE,
+    MAPS_LOW,
+    GuestSpace,
+)
+from jitemu.user.reserved import ReservedSpace
+from jitemu.user.riscv64 import Riscv64
 from jitemu.user.strace import format_argument
 from jitemu.user.syscalls.table import ROWS
 
@@ -75,8 +85,14 @@ def test_host_memory_is_out_of_reach() -> None:
     assert os.getpid() > 0  # libc still answers
 
 
-def test_bookkeeping_against_a_page_map() -> None:
-    space, chance = GuestSpace(), random.Random(1)
+SPACES = pytest.mark.parametrize(
+    "make_space", [GuestSpace, lambda: ReservedSpace(0xFFFF0000)], ids=["host", "reserved"]
+)
+
+
+@SPACES
+def test_bookkeeping_against_a_page_map(make_space: Callable[[], GuestSpace]) -> None:
+    space, chance = make_space(), random.Random(1)
     base, count = new_pages(space, 64), 64
     model: list[int | None] = [3] * count
     for _ in range(400):
@@ -106,8 +122,9 @@ def test_bookkeeping_against_a_page_map() -> None:
     assert space.regions() == []
 
 
-def test_changed_code_is_announced() -> None:
-    space = GuestSpace()
+@SPACES
+def test_changed_code_is_announced(make_space: Callable[[], GuestSpace]) -> None:
+    space = make_space()
     told: list[tuple[int, int]] = []
     at = new_pages(space, 4, prot=5)
     space.on_code_change = lambda start, size: told.append((start, size))
@@ -122,7 +139,7 @@ def test_changed_code_is_announced() -> None:
 def test_damaged_headers(tmp_path: Path) -> None:
     header = struct.pack(
         "<16sHHIQQQIHHHHHH",
-        *(b"\x7fELF\x02\x01\x01".ljust(16, b"\0"), 2, elf.EM_RISCV, 1, 0x10000, 64, 0, 0),
+        *(b"\x7fELF\x02\x01\x01".ljust(16, b"\0"), 2, Riscv64.elf_machine, 1, 0x10000, 64, 0, 0),
         *(64, 56, 1, 0, 0, 0),
     )
     load = struct.pack("<IIQQQQQQ", 1, 5, 0, 0x10000, 0x10000, 120, 120, PAGE)
@@ -136,7 +153,7 @@ def test_damaged_headers(tmp_path: Path) -> None:
         path.write_bytes(data[: chance.randrange(1, 121)] if chance.random() < 0.3 else data)
         fd = os.open(path, os.O_RDONLY)
         try:
-            assert elf.read_headers(fd).loads
+            assert elf.read_headers(fd, Riscv64(), ADDRESS_LIMIT).loads
         except elf.NotForThisGuest:
             refused += 1
         finally:
@@ -149,9 +166,9 @@ def test_table_numbers() -> None:
         import_module(f"jitemu.user.syscalls.{topic}")
     # Linux's uapi: asm-generic numbers for riscv64, unistd_64.h for the host.
     known = {"read": (63, 0), "openat": (56, 257), "clone": (220, 56), "statx": (291, 332)}
-    by_name = {row.name: (row.riscv64, row.host) for row in ROWS.values()}
+    by_name = {row.name: (number, row.host) for number, row in ROWS["riscv64"].items()}
     assert all(by_name[name] == numbers for name, numbers in known.items())
-    assert len(ROWS) > 280
+    assert len(ROWS["riscv64"]) > 280
     header = Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h")
     if header.exists():
         words = [line.split() for line in header.read_text().splitlines()]

@@ -81,6 +81,13 @@ class UnicornCpu:
     def fcsr(self, value: int) -> None:
         self.uc.reg_write(rv.UC_RISCV_REG_FCSR, value)
 
+    @property
+    def address(self) -> int:
+        return self.pc
+
+    def pass_call(self) -> None:
+        self.pc += 4
+
     def gpr(self, i: int, /) -> int:
         return self.uc.reg_read(_X[i])
 

@@ -339,7 +339,7 @@ class Qcow2Image(BlockImage):
     def _pad_file(self) -> None:
         """Readers may expect the last compressed cluster's sectors to be there."""
         end = -(-self._packed_end & -self.header.cluster_size)
-        if self.file.size < end:
+        if self.file.size < end and self.file.grows:
             self.file.resize(end)
 
     def extent(self, offset: int, length: int) -> Extent:

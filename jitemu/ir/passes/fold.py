@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from jitemu.ir.builder import fold, identity
-from jitemu.ir.code import WIDTHS, Block, Function, Op, Value
+from jitemu.ir.code import VECTORS, WIDTHS, Block, Function, Op, Value
+from jitemu.ir.meaning import has_meaning
 from jitemu.ir.ops import ROWS
 from jitemu.ir.passes.replace import Replacements
 
@@ -25,17 +26,23 @@ def _fold_block(block: Block, replaced: Replacements) -> None:
     kept: list[Op] = []
     for op in block.ops:
         op.args = replaced.args(op.args)
-        if op.result is None or (ROWS[op.name].meaning is None and op.name != "sext"):
+        if op.result is None or not has_meaning(ROWS[op.name]):
             if not _control(op):
                 kept.append(op)
             continue
-        _canonical(op)
+        if not _on_vectors(op):
+            _canonical(op)
         same = _value(op)
         if same is None:
             kept.append(op)
         else:
             replaced.add(op.result, same)
     block.ops = kept
+
+
+def _on_vectors(op: Op) -> bool:
+    """The identities with constants are those of scalars."""
+    return any(a.type in VECTORS for a in op.args) or op.type in VECTORS
 
 
 def _control(op: Op) -> bool:
@@ -64,7 +71,7 @@ def _canonical(op: Op) -> None:
         inner = op.args[0].source
         if inner is not None and inner.name == op.name and inner.args[1].const is not None:
             args = (inner.args[1], op.args[1])
-            value = fold(ROWS[op.name], op.type, args, op.type)
+            value = fold(ROWS[op.name], op.type, args)
             op.args = (inner.args[0], _const(op.type, value))
     _condition(op)
 
@@ -89,9 +96,9 @@ def _value(op: Op) -> Value | None:
     """The constant or older value that an op's result is."""
     assert op.result is not None
     if all(a.const is not None for a in op.args):
-        return Value(op.result.type, fold(ROWS[op.name], op.type, op.args, op.result.type))
+        return Value(op.result.type, fold(ROWS[op.name], op.type, op.args, op.attrs))
     same = identity(op.name, op.args)
-    if same is None and op.name in _IDENTITIES:
+    if same is None and op.name in _IDENTITIES and not _on_vectors(op):
         same = _IDENTITIES[op.name](op)
     return same
 

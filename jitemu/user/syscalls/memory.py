@@ -8,7 +8,7 @@ import struct
 from ctypes import addressof, create_string_buffer
 from typing import TYPE_CHECKING
 
-from jitemu.user.hostcalls import host_call, signed32, write_guest
+from jitemu.user.hostcalls import host_call, host_pointer, signed32, write_guest
 from jitemu.user.memory import MAP_ANONYMOUS
 from jitemu.user.syscalls.table import handles, passes
 
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
     from jitemu.user.thread import GuestThread
 
 passes("""
-msync 227 26 ptr size int
-mlock 228 149 ptr size
-munlock 229 150 ptr size
-mlockall 230 151 hex
-munlockall 231 152
-mincore 232 27 ptr size ptr
-mbind 235 237 ptr size int ptr int hex
-get_mempolicy 236 239 ptr ptr int ptr hex
-set_mempolicy 237 238 int ptr int
-migrate_pages 238 256 int int ptr ptr
-move_pages 239 279 int size ptr ptr ptr hex
-process_vm_readv 270 310 int ptr int ptr int hex
-process_vm_writev 271 311 int ptr int ptr int hex
-membarrier 283 324 int hex int
-mlock2 284 325 ptr size hex
+msync 227 144 26 ptr size int
+mlock 228 150 149 ptr size
+munlock 229 151 150 ptr size
+mlockall 230 152 151 hex
+munlockall 231 153 152
+mincore 232 219 27 ptr size ptr
+mbind 235 - 237 ptr size int ptr int hex
+get_mempolicy 236 - 239 ptr ptr int ptr hex
+set_mempolicy 237 - 238 int ptr int
+migrate_pages 238 - 256 int int ptr ptr
+move_pages 239 - 279 int size ptr ptr ptr hex
+process_vm_readv 270 - 310 int ptr int ptr int hex
+process_vm_writev 271 - 311 int ptr int ptr int hex
+membarrier 283 389 324 int hex int
+mlock2 284 390 325 ptr size hex
 """)
 
 _SYS_MADVISE, _SYS_SHMCTL = 28, 31
@@ -38,13 +38,13 @@ _IPC_STAT = 2
 _MADV_FOR_HOST = {0, 1, 2, 3, 4, 8, 9, 10, 11, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 25}
 
 
-@handles("brk 214 12 brk")
+@handles("brk 214 45 12 brk")
 def brk(thread: GuestThread, address: int) -> int:
     """brk(2)."""
     return thread.process.space.set_brk(address)
 
 
-@handles("mmap 222 9 ptr size prot mmapflags fd off")
+@handles("mmap 222 - 9 ptr size prot mmapflags fd off")
 def mmap(
     thread: GuestThread, address: int, length: int, prot: int, flags: int, fd: int, offset: int
 ) -> int:
@@ -63,25 +63,25 @@ def mmap(
     return result
 
 
-@handles("munmap 215 11 ptr size")
+@handles("munmap 215 91 11 ptr size")
 def munmap(thread: GuestThread, address: int, length: int) -> int:
     """munmap(2)."""
     return thread.process.space.munmap(address, length)
 
 
-@handles("mprotect 226 10 ptr size prot")
+@handles("mprotect 226 125 10 ptr size prot")
 def mprotect(thread: GuestThread, address: int, length: int, prot: int) -> int:
     """mprotect(2)."""
     return thread.process.space.mprotect(address, length, prot)
 
 
-@handles("mremap 216 25 ptr size size hex ptr")
+@handles("mremap 216 163 25 ptr size size hex ptr")
 def mremap(thread: GuestThread, address: int, old: int, new: int, flags: int, target: int) -> int:
     """mremap(2)."""
     return thread.process.space.mremap(address, old, new, flags, target)
 
 
-@handles("madvise 233 28 ptr size int")
+@handles("madvise 233 220 28 ptr size int")
 def madvise(thread: GuestThread, address: int, length: int, advice: int) -> int:
     """madvise(2) of the guest's own pages."""
     space = thread.process.space
@@ -91,10 +91,10 @@ def madvise(thread: GuestThread, address: int, length: int, advice: int) -> int:
         return -errno.EINVAL
     if not space.covered(address, end):
         return -errno.ENOMEM
-    return host_call(_SYS_MADVISE, address, length, advice)
+    return host_call(_SYS_MADVISE, host_pointer(address), length, advice)
 
 
-@handles("shmat 196 30 int ptr hex")
+@handles("shmat 196 305 30 int ptr hex")
 def shmat(thread: GuestThread, identifier: int, address: int, flags: int) -> int:
     """shmat(2)."""
     stat = create_string_buffer(112)
@@ -105,13 +105,13 @@ def shmat(thread: GuestThread, identifier: int, address: int, flags: int) -> int
     return thread.process.space.shmat(identifier, address, flags, size)
 
 
-@handles("shmdt 197 67 ptr")
+@handles("shmdt 197 306 67 ptr")
 def shmdt(thread: GuestThread, address: int) -> int:
     """shmdt(2)."""
     return thread.process.space.shmdt(address)
 
 
-@handles("riscv_flush_icache 259 - ptr ptr hex")
+@handles("riscv_flush_icache 259 - - ptr ptr hex")
 def riscv_flush_icache(thread: GuestThread, start: int, end: int, flags: int) -> int:
     """riscv_flush_icache(2): the guest wrote code."""
     if flags & ~1:
@@ -121,7 +121,7 @@ def riscv_flush_icache(thread: GuestThread, start: int, end: int, flags: int) ->
     return 0
 
 
-@handles("semctl 191 66 int int int ptr")
+@handles("semctl 191 - 66 int int int ptr")
 def semctl(thread: GuestThread, identifier: int, number: int, command: int, argument: int) -> int:
     """semctl(2): struct semid64_ds has a word less after each time than x86-64's."""
     if signed32(command) & ~0x100 not in (2, 18, 20):  # IPC_STAT, SEM_STAT, SEM_STAT_ANY

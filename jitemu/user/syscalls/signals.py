@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from ctypes import addressof, c_uint64
+from ctypes import addressof, c_uint64, create_string_buffer
 from typing import TYPE_CHECKING
 
 from jitemu.user.hostcalls import (
@@ -20,6 +20,7 @@ from jitemu.user.signals import (
     SI_TKILL,
     SI_USER,
     SIG_DFL,
+    SIGINFO_SIZE,
     UNBLOCKABLE,
     VIRTUAL,
     Action,
@@ -33,13 +34,11 @@ if TYPE_CHECKING:
     from jitemu.user.thread import GuestThread
 
 passes("""
-pidfd_send_signal 424 424 fd signal ptr hex
+pidfd_send_signal 424 - 424 fd signal ptr hex
 """)
 
 _SYS_KILL, _SYS_TKILL, _SYS_TGKILL, _SYS_SIGPENDING, _SYS_SIGTIMEDWAIT = 62, 200, 234, 127, 128
 _SYS_RT_SIGQUEUEINFO, _SYS_RT_TGSIGQUEUEINFO, _SYS_RT_SIGSUSPEND = 129, 297, 130
-_ACTION = struct.Struct("<QQQ")
-_STACK = struct.Struct("<Qi4xQ")
 _SIG_BLOCK, _SIG_UNBLOCK, _SIG_SETMASK = 0, 1, 2
 _SS_DISABLE, _SS_ONSTACK, _SS_AUTODISARM, _MINSIGSTKSZ = 2, 1, 1 << 31, 2048
 _CORE = sum(bit(n) for n in (3, 4, 5, 6, 7, 8, 11, 24, 25, 31))
@@ -52,24 +51,25 @@ def _valid(number: int) -> int:
     return number
 
 
-@handles("rt_sigaction 134 13 signal ptr ptr size")
+@handles("rt_sigaction 134 174 13 signal ptr ptr size")
 def rt_sigaction(thread: GuestThread, number: int, new: int, old: int, size: int) -> int:
-    """rt_sigaction(2); riscv64's structure is handler, flags, mask."""
+    """rt_sigaction(2)."""
     number = _valid(number)
     if size != 8 or number == 0 or (new and bit(number) & UNBLOCKABLE):
         return -errno.EINVAL
-    signals = thread.process.signals
+    signals, layout = thread.process.signals, thread.abi.sigaction
     before = signals.actions[number]
-    words = _ACTION.unpack(read_guest(new, _ACTION.size)) if new else None
+    words = layout.unpack(read_guest(new, layout.size)) if new else None
     if old:
-        write_guest(old, _ACTION.pack(before.handler, before.flags, before.mask))
+        restorer = (before.restorer,) if layout.format.count("I") else ()
+        write_guest(old, layout.pack(before.handler, before.flags, *restorer, before.mask))
     if words is not None:
-        handler, flags, mask = words
-        signals.set_action(number, Action(handler, flags, mask & ~UNBLOCKABLE))
+        handler, flags, *restorer, mask = words
+        signals.set_action(number, Action(handler, flags, mask & ~UNBLOCKABLE, *restorer))
     return 0
 
 
-@handles("rt_sigprocmask 135 14 sighow ptr ptr size")
+@handles("rt_sigprocmask 135 175 14 sighow ptr ptr size")
 def rt_sigprocmask(thread: GuestThread, how: int, new: int, old: int, size: int) -> int:
     """rt_sigprocmask(2)."""
     if size != 8:
@@ -93,7 +93,7 @@ def rt_sigprocmask(thread: GuestThread, how: int, new: int, old: int, size: int)
     return 0
 
 
-@handles("rt_sigpending 136 127 ptr size")
+@handles("rt_sigpending 136 176 127 ptr size")
 def rt_sigpending(thread: GuestThread, at: int, size: int) -> int:
     """rt_sigpending(2): what the kernel has, and what jitemu has queued."""
     if size > 8:
@@ -107,32 +107,42 @@ def rt_sigpending(thread: GuestThread, at: int, size: int) -> int:
     return 0
 
 
-@handles("rt_sigtimedwait 137 128 ptr ptr ptr size")
+@handles("rt_sigtimedwait 137 - 128 ptr ptr ptr size")
 def rt_sigtimedwait(thread: GuestThread, at: int, info: int, timeout: int, size: int) -> int:
     """rt_sigtimedwait(2): jitemu's queues first, then the kernel's."""
     if size != 8:
         return -errno.EINVAL
-    wanted = read_word(at) & ~UNBLOCKABLE
+    until = read_guest(timeout, 16) if timeout else None
+    return wait_for_signal(thread, read_word(at) & ~UNBLOCKABLE, info, until)
+
+
+def wait_for_signal(thread: GuestThread, wanted: int, info: int, until: bytes | None) -> int:
+    """Wait for one of a set, until a time (a 64-bit timespec): its number, siginfo at info."""
+    place, word = create_string_buffer(SIGINFO_SIZE), c_uint64(wanted)
+    timeout = create_string_buffer(until, 16) if until is not None else None
     thread.mask_waited = wanted
     try:
         while True:
             item = thread.take(wanted)
             if item is not None:
                 if info:
-                    write_guest(info, item.info.ljust(128, b"\0"))
+                    write_guest(info, thread.abi.siginfo(item.info))
                 return item.number
             if thread.deliverable():
                 thread.pending = True
                 return -errno.EINTR
             thread.pending = False
-            result = host_call(_SYS_SIGTIMEDWAIT, at, info, timeout, 8)
+            where = addressof(timeout) if timeout is not None else 0
+            result = host_call(_SYS_SIGTIMEDWAIT, addressof(word), addressof(place), where, 8)
+            if result > 0 and info:
+                write_guest(info, thread.abi.siginfo(place.raw))
             if result != -errno.EINTR or not thread.deliverable(wanted | ~thread.mask):
                 return result
     finally:
         thread.mask_waited = 0
 
 
-@handles("rt_sigsuspend 133 130 ptr size")
+@handles("rt_sigsuspend 133 179 130 ptr size")
 def rt_sigsuspend(thread: GuestThread, at: int, size: int) -> int:
     """rt_sigsuspend(2)."""
     if size != 8:
@@ -141,19 +151,20 @@ def rt_sigsuspend(thread: GuestThread, at: int, size: int) -> int:
         return host_call(_SYS_RT_SIGSUSPEND, mask, 8)
 
 
-@handles("rt_sigreturn 139 15")
+@handles("rt_sigreturn 139 173 15")
 def rt_sigreturn(thread: GuestThread) -> None:
     """rt_sigreturn(2)."""
     thread.sigreturn()
 
 
-@handles("sigaltstack 132 131 ptr ptr")
+@handles("sigaltstack 132 186 131 ptr ptr")
 def sigaltstack(thread: GuestThread, new: int, old: int) -> int:
     """sigaltstack(2)."""
     flags = thread.alt_stack_flags()
-    before = _STACK.pack(thread.alt_stack[0], flags, thread.alt_stack[2])
+    layout = thread.abi.stack
+    before = layout.pack(thread.alt_stack[0], flags, thread.alt_stack[2])
     if new:
-        pointer, mode, size = _STACK.unpack(read_guest(new, _STACK.size))
+        pointer, mode, size = layout.unpack(read_guest(new, layout.size))
         mode &= ~_SS_AUTODISARM & 0xFFFFFFFF
         if flags & _SS_ONSTACK:
             return -errno.EPERM
@@ -189,7 +200,7 @@ def _to_self(thread: GuestThread, number: int, info: bytes, tid: int | None) -> 
     return None
 
 
-@handles("kill 129 62 int signal")
+@handles("kill 129 37 62 int signal")
 def kill(thread: GuestThread, pid: int, number: int) -> int:
     """kill(2)."""
     number = _valid(number)
@@ -206,7 +217,7 @@ def _send(thread: GuestThread, tid: int, number: int) -> int | None:
     return _to_self(thread, number, info, tid)
 
 
-@handles("tkill 130 200 int signal")
+@handles("tkill 130 238 200 int signal")
 def tkill(thread: GuestThread, tid: int, number: int) -> int:
     """tkill(2)."""
     number = _valid(number)
@@ -214,7 +225,7 @@ def tkill(thread: GuestThread, tid: int, number: int) -> int:
     return host_call(_SYS_TKILL, tid, number) if result is None else result
 
 
-@handles("tgkill 131 234 int int signal")
+@handles("tgkill 131 268 234 int int signal")
 def tgkill(thread: GuestThread, pid: int, tid: int, number: int) -> int:
     """tgkill(2)."""
     number = _valid(number)
@@ -224,26 +235,32 @@ def tgkill(thread: GuestThread, pid: int, tid: int, number: int) -> int:
     return host_call(_SYS_TGKILL, pid, tid, number) if result is None else result
 
 
-@handles("rt_sigqueueinfo 138 129 int signal ptr")
+def _own_info(thread: GuestThread, number: int, at: int) -> bytes:
+    """The host's siginfo that the guest has made."""
+    info = thread.abi.host_siginfo(read_guest(at, SIGINFO_SIZE))
+    return struct.pack("<i", number) + info[4:]
+
+
+@handles("rt_sigqueueinfo 138 178 129 int signal ptr")
 def rt_sigqueueinfo(thread: GuestThread, pid: int, number: int, at: int) -> int:
     """rt_sigqueueinfo(2)."""
     number = _valid(number)
+    info = _own_info(thread, number, at)
     if signed32(pid) == os.getpid():
-        info = read_guest(at, 128)
-        info = struct.pack("<i", number) + info[4:]
         result = _to_self(thread, number, info, None)
         if result is not None:
             return result
-    return host_call(_SYS_RT_SIGQUEUEINFO, pid, number, at)
+    return host_call(_SYS_RT_SIGQUEUEINFO, pid, number, addressof(create_string_buffer(info)))
 
 
-@handles("rt_tgsigqueueinfo 240 297 int int signal ptr")
+@handles("rt_tgsigqueueinfo 240 363 297 int int signal ptr")
 def rt_tgsigqueueinfo(thread: GuestThread, pid: int, tid: int, number: int, at: int) -> int:
     """rt_tgsigqueueinfo(2)."""
     number = _valid(number)
+    info = _own_info(thread, number, at)
     if signed32(pid) == os.getpid():
-        info = struct.pack("<i", number) + read_guest(at, 128)[4:]
         result = _to_self(thread, number, info, signed32(tid))
         if result is not None:
             return result
-    return host_call(_SYS_RT_TGSIGQUEUEINFO, pid, tid, number, at)
+    place = create_string_buffer(info)
+    return host_call(_SYS_RT_TGSIGQUEUEINFO, pid, tid, number, addressof(place))

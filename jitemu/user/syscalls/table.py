@@ -1,11 +1,12 @@
 """The table of system calls, and the closures that serve them.
 
-A row is ``name riscv64 x86-64 kinds...``: the call's number for the guest and for the host
-(``-`` where the host has none), then the kind of each argument.  A row alone passes the
-registers to the host as they are: guest pointers are host pointers and 64-bit structures
-mostly agree.  Where they do not, ``@handles(row)`` names a Python function.  ``-strace``
-prints from the same row (jitemu.user.strace has the kinds).  The kind ``rpath`` is a path
-that is looked up below the sysroot first.
+A row is ``name riscv64 arm x86-64 kinds...``: the call's number for the guests and for the
+host (``-`` where it has none), then the kind of each argument.  A row alone passes the call
+to the host: guest pointers are host pointers (or converted to them) and structures agree, or
+are converted where a kind names one (jitemu.user.layouts32).  Where that does not do,
+``@handles(row)`` names a Python function, which gets guest addresses.  ``-strace`` prints from
+the same row (jitemu.user.strace has the kinds).  The kind ``rpath`` is a path that is looked up
+below the sysroot first; ``off`` is a C long, ``loff`` has 64 bits for all guests.
 """
 
 from __future__ import annotations
@@ -19,7 +20,11 @@ from typing import TYPE_CHECKING
 from jitemu.user.hostcalls import RAW, GuestError, GuestFault, read_string
 
 if TYPE_CHECKING:
+    from typing import TypeVar
+
     from jitemu.user.thread import GuestThread
+
+    H = TypeVar("H", bound=Callable[..., "int | None"])
 
 Handler = Callable[..., "int | None"]
 """handler(thread, *arguments): the result or a negative errno; None leaves a0 and pc as
@@ -27,7 +32,7 @@ the handler has set them."""
 
 _EINTR = -errno.EINTR
 _EFAULT = -errno.EFAULT
-_EPIPE, _EFBIG = -errno.EPIPE, -errno.EFBIG
+_OF_WRITES = (-errno.EPIPE, -errno.EFBIG)
 
 
 class Row:
@@ -36,28 +41,31 @@ class Row:
     def __init__(
         self,
         name: str,
-        riscv64: int,
         host: int | None,
         kinds: tuple[str, ...],
         handler: Handler | None,
     ) -> None:
         self.name = name
-        self.riscv64 = riscv64
         self.host = host
         self.kinds = kinds
         self.handler = handler
 
 
-ROWS: dict[int, Row] = {}
-"""Guest number -> row."""
+GUESTS = ("riscv64", "arm")
+ROWS: dict[str, dict[int, Row]] = {guest: {} for guest in GUESTS}
+"""Guest -> its number -> row."""
 
 
 def _parse(text: str, handler: Handler | None) -> None:
-    name, number, host, *kinds = text.split()
-    row = Row(name, int(number), None if host == "-" else int(host), tuple(kinds), handler)
-    if row.riscv64 in ROWS:
-        raise ValueError(f"system call {row.riscv64} has two rows")
-    ROWS[row.riscv64] = row
+    name, *words = text.split()
+    host = words[len(GUESTS)]
+    kinds = tuple(words[len(GUESTS) + 1 :])
+    row = Row(name, None if host == "-" else int(host), kinds, handler)
+    for guest, number in zip(GUESTS, words, strict=False):
+        if number != "-":
+            if int(number) in ROWS[guest]:
+                raise ValueError(f"system call {number} of {guest} has two rows")
+            ROWS[guest][int(number)] = row
 
 
 def passes(text: str) -> None:
@@ -66,10 +74,10 @@ def passes(text: str) -> None:
         _parse(line, None)
 
 
-def handles(text: str) -> Callable[[Handler], Handler]:
+def handles(text: str) -> Callable[[H], H]:
     """The decorated function serves this row."""
 
-    def register(handler: Handler) -> Handler:
+    def register(handler: H) -> H:
         _parse(text, handler)
         return handler
 
@@ -95,9 +103,11 @@ def guarded(handler: Handler, thread: GuestThread, args: tuple[int, ...]) -> int
 def _pass(thread: GuestThread, row: Row) -> Callable[[], None]:
     """The closure of a pass-through row, unrolled by arity: this is the hot path."""
     cpu, host = thread.cpu, row.host
-    gpr, set_gpr = cpu.gpr, cpu.set_gpr
+    gpr, set_gpr, pass_call = cpu.gpr, cpu.set_gpr, cpu.pass_call
     count = len(row.kinds)
     call = RAW[count]
+    registers = thread.abi.arguments[:count]
+    into, second, third, *_ = thread.abi.arguments
 
     def finish(result: int) -> None:
         if result == -1:
@@ -107,20 +117,19 @@ def _pass(thread: GuestThread, row: Row) -> Callable[[], None]:
                 return
             if result == _EFAULT and thread.process.unguard_code():
                 return
-            if result in (_EPIPE, _EFBIG):
+            if result in _OF_WRITES:
                 thread.fetch_own_signal()
-        set_gpr(10, result)
-        cpu.pc += 4
+        set_gpr(into, result)
+        pass_call()
 
     if count == 0:
         return lambda: finish(call(host))
     if count == 1:
-        return lambda: finish(call(host, gpr(10)))
+        return lambda: finish(call(host, gpr(into)))
     if count == 2:
-        return lambda: finish(call(host, gpr(10), gpr(11)))
+        return lambda: finish(call(host, gpr(into), gpr(second)))
     if count == 3:
-        return lambda: finish(call(host, gpr(10), gpr(11), gpr(12)))
-    registers = range(10, 10 + count)
+        return lambda: finish(call(host, gpr(into), gpr(second), gpr(third)))
     return lambda: finish(call(host, *[gpr(i) for i in registers]))
 
 
@@ -143,12 +152,12 @@ def _pass_with_path(thread: GuestThread, row: Row) -> Callable[[], None]:
 
 
 def _handled(thread: GuestThread, row: Row, handler: Handler) -> Callable[[], None]:
-    cpu = thread.cpu
-    gpr, set_gpr = cpu.gpr, cpu.set_gpr
-    registers = range(10, 10 + len(row.kinds))
+    cpu, into = thread.cpu, thread.abi.arguments[0]
+    set_gpr, pass_call = cpu.set_gpr, cpu.pass_call
+    fetch = thread.abi.fetch(cpu, row.kinds)
 
     def serve() -> None:
-        result = guarded(handler, thread, tuple([gpr(i) for i in registers]))
+        result = guarded(handler, thread, fetch())
         if result is None:
             return
         if result == _EINTR:
@@ -156,19 +165,22 @@ def _handled(thread: GuestThread, row: Row, handler: Handler) -> Callable[[], No
             return
         if result == _EFAULT and thread.process.unguard_code():
             return
-        set_gpr(10, result)
-        cpu.pc += 4
+        if result in _OF_WRITES:
+            thread.fetch_own_signal()
+        set_gpr(into, result)
+        pass_call()
 
     return serve
 
 
 def bind(thread: GuestThread, number: int) -> Callable[[], None]:
     """The closure that serves a guest's call number for one thread."""
-    row = ROWS.get(number)
+    row = ROWS[thread.abi.name].get(number)
     if row is None:
         return lambda: _unknown(thread, number)
-    if row.handler is not None:
-        serve = _handled(thread, row, row.handler)
+    handler = row.handler or thread.abi.passing(thread, row)
+    if handler is not None:
+        serve = _handled(thread, row, handler)
     elif "rpath" in row.kinds:
         serve = _pass_with_path(thread, row)
     else:
@@ -187,5 +199,5 @@ def _unknown(thread: GuestThread, number: int) -> None:
         log.write(f"{thread.tid} Unknown syscall {number}\n")
     if log.unimp:
         log.write(f"Unsupported syscall: {number}\n")
-    thread.cpu.set_gpr(10, -errno.ENOSYS)
-    thread.cpu.pc += 4
+    thread.cpu.set_gpr(thread.abi.arguments[0], -errno.ENOSYS)
+    thread.cpu.pass_call()

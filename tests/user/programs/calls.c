@@ -20,6 +20,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#ifdef __arm__
+#define SYS_newfstatat SYS_fstatat64
+#endif
+
 extern char **environ;
 
 static void files(const char *self)
@@ -84,7 +88,7 @@ static void waits(void)
     printf("epoll %d\n", epoll_wait(epoll, &out, 1, 1));
     write(ends[1], "x", 1);
     printf("epoll %d", epoll_wait(epoll, &out, 1, 1000));
-    printf(" %d %lx\n", out.events, out.data.u64);
+    printf(" %d %llx\n", out.events, (unsigned long long)out.data.u64);
     struct pollfd fds = {ends[0], POLLIN, 0};
     printf("poll %d %d\n", poll(&fds, 1, 100), fds.revents);
     fd_set set;

@@ -4,6 +4,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#ifdef __arm__
+#define LOAD(i) (0xe3a00000 | (i)) /* mov r0, #i */
+#define RETURN 0xe12fff1e          /* bx lr */
+#else
+#define LOAD(i) (0x00000513 | (i) << 20) /* li a0, i */
+#define RETURN 0x00008067                /* ret */
+#endif
+
 static void flush(unsigned *p) { __builtin___clear_cache((char *)p, (char *)p + 8); }
 
 int main(void)
@@ -13,12 +21,12 @@ int main(void)
     int (*function)(void) = (void *)p, ends[2];
     pipe(ends);
     for (int i = 1; i < 4; i++) {
-        p[0] = 0x00000513 | i << 20; /* li a0, i */
-        p[1] = 0x00008067;           /* ret */
+        p[0] = LOAD(i);
+        p[1] = RETURN;
         flush(p);
         printf("%d\n", function());
     }
-    unsigned code[2] = {0x00000513 | 55 << 20, 0x00008067};
+    unsigned code[2] = {LOAD(55), RETURN};
     write(ends[1], code, 8);
     printf("read %d\n", (int)read(ends[0], p, 8));
     flush(p);

@@ -11,6 +11,20 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <ucontext.h>
+
+#ifdef __arm__
+#define PC arm_pc
+#define FIRST arm_r0
+#define FIRST_NAME "r0"
+#define ILLEGAL ".inst 0xe7f000f0"
+#define BREAK "bkpt #0"
+#else
+#define PC __gregs[0]
+#define FIRST __gregs[10]
+#define FIRST_NAME "a0"
+#define ILLEGAL ".word 0xffffffff"
+#define BREAK ".option push\n.option norvc\nebreak\n.option pop"
+#endif
 #include <unistd.h>
 
 static volatile int got, code, value;
@@ -40,8 +54,8 @@ static void skip(int number, siginfo_t *info, void *context)
 {
     ucontext_t *uc = context;
     handler(number, info, context);
-    uc->uc_mcontext.__gregs[0] += 4; /* over the instruction */
-    uc->uc_mcontext.__gregs[10] = 77;
+    uc->uc_mcontext.PC += 4; /* over the instruction */
+    uc->uc_mcontext.FIRST = 77;
 }
 
 static void set(int number, void (*function)(int, siginfo_t *, void *), int flags)
@@ -142,11 +156,11 @@ int main(void)
         page[5] = 1;
     printf("protected %d\n", (char *)address == page + 5);
     set(SIGILL, skip, 0);
-    register long a0 asm("a0") = 1;
-    asm volatile(".word 0xffffffff" : "+r"(a0));
+    register long a0 asm(FIRST_NAME) = 1;
+    asm volatile(ILLEGAL : "+r"(a0));
     printf("sigill %d %ld\n", got == SIGILL, a0);
     set(SIGTRAP, skip, 0);
-    asm volatile(".option push\n.option norvc\nebreak\n.option pop" : "+r"(a0));
+    asm volatile(BREAK : "+r"(a0));
     printf("sigtrap %d\n", got == SIGTRAP);
 
     signal(SIGPIPE, SIG_IGN);
