@@ -145,6 +145,7 @@ def test_device_files_that_are_wrong(tmp_path: Path, content: str, message: str)
     ("words", "message"),
     [
         (["-device", "foo"], "-device foo: 'foo' is not a valid device model name"),
+        (["-device", "virtio-blk-pci"], "(there is no PCI; take virtio-blk-device)"),
         (["-device", ""], "Parameter 'driver' is missing"),
         (["-device", "{"], "JSON parse error"),
         (["-device", "[]"], "'[]' is not a valid device model name"),
