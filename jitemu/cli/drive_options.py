@@ -27,7 +27,9 @@ CACHES = {
     "writethrough": (False, {}),
     "directsync": (False, {"cache.direct": "on"}),
 }
-IGNORED = ("aio", "werror", "rerror", "index", "bus", "unit", "copy-on-read")
+IGNORED = ("aio", "index", "bus", "unit")
+ONLY = {"werror": "report", "rerror": "report", "copy-on-read": "off"}
+"""What can be asked for of these is how it is."""
 NODE_KEYS = ("file", "backing", "data-file")
 
 
@@ -45,6 +47,8 @@ def _drive(before: Plugged, text: str) -> Plugged:
     serial = values.take("serial")
     for key in IGNORED:
         values.take(key)
+    for key, content in ONLY.items():
+        values.take_as(key, one_of(content), "")
     options = image_options | values.rest()
     for key in options:
         if "." not in key and key not in ("discard", "detect-zeroes", "offset", "size"):

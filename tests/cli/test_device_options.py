@@ -155,6 +155,7 @@ def test_device_files_that_are_wrong(tmp_path: Path, content: str, message: str)
         (["-device", "virtio-rng"] * 9, "No 'virtio-bus' bus found for device 'virtio-rng-device'"),
         (["-drive", "if=virtio"], "A block device must be specified"),
         (["-drive", "x,if=ide"], "if=ide: expected virtio or none"),
+        (["-drive", "x,werror=stop"], "werror=stop: expected report"),
         (["-drive", "x,cache=maybe"], "cache=maybe"),
         (["-drive", "x,foo=1"], "does not support the option 'foo'"),
         (["-drive", "x,id=a", "-drive", "y,id=a"], "Duplicate ID 'a' for drive"),
