@@ -49,10 +49,8 @@ def _drive(before: Plugged, text: str) -> Plugged:
         values.take(key)
     for key, content in ONLY.items():
         values.take_as(key, one_of(content), "")
-    options = image_options | values.rest()
-    for key in options:
-        if "." not in key and key not in ("discard", "detect-zeroes", "offset", "size"):
-            raise ValueError(f"Block format '{kind or 'raw'}' does not support the option '{key}'")
+    discard = values.take_as("discard", one_of("ignore", "off", "unmap", "on"), "ignore")
+    options = {**image_options, "discard": discard, **values.rest()}  # the format checks the rest
     if not file and not any(key.startswith("file.") for key in options):
         raise ValueError('A block device must be specified for "file"')
 
