@@ -38,7 +38,7 @@ def _type_words(type: str, first: str) -> dict[str, object]:
     words |= {"AN": _mangled(first), "AF": float_type(first), "AFN": _float_name(first)}
     if not type:
         return {**words, "T": "", "W": 64, "WW": 128, "M": 63}
-    (lane, count), vector = lanes_of(type), type in VECTORS
+    lane, vector = lanes_of(type)[0], type in VECTORS
     width, kind = WIDTHS[lane], llvm_type(type)
 
     def constant(value: int) -> object:

@@ -93,6 +93,15 @@ class Log:
     """One log file (standard error by default) and what is wanted in it."""
 
     def __init__(self, items: Iterable[str] = (), ranges: Ranges = (), path: str = "") -> None:
+        self.ranges = tuple(ranges)
+        self.path = ""
+        self._file = STANDARD_ERROR
+        self.select(items)
+        if path and self.enabled:
+            self.redirect(path)
+
+    def select(self, items: Iterable[str]) -> None:
+        """What is wanted from now on."""
         enabled = frozenset(items)
         self.out_asm = "out_asm" in enabled
         self.in_asm = "in_asm" in enabled
@@ -109,11 +118,11 @@ class Log:
         self.jit = "jit" in enabled
         self.strace = "strace" in enabled
         self.enabled = enabled
-        self.ranges = tuple(ranges)
+
+    def redirect(self, path: str) -> None:
+        """Write to another file from now on; UserError if it cannot be opened."""
+        self._file = _open(path)
         self.path = path
-        self._file = STANDARD_ERROR
-        if path and enabled:
-            self._file = _open(path)
 
     def wants(self, pc: int) -> bool:
         """Whether -dfilter lets records about the block at ``pc`` through."""

@@ -133,18 +133,24 @@ class VirtioBlk(RequestDevice):
 
     def _do(self, kind: int, offset: int, chain: Chain) -> int:
         """Carry a request out; its status.  ValueError and OSError are I/O errors."""
+        counts = self._drive.counts
         if kind == IN:
             buffers = _without_status(chain.writable)
-            self._check(sum(map(len, buffers)))
+            size = self._check(sum(map(len, buffers)))
             self._image.readv(offset, buffers)
+            counts.rd_bytes += size
+            counts.rd_operations += 1
         elif kind == OUT:
             buffers = _without_header(chain.readable)
-            self._check(sum(map(len, buffers)))
+            size = self._check(sum(map(len, buffers)))
             self._image.writev(offset, buffers)
+            counts.wr_bytes += size
+            counts.wr_operations += 1
             if not self.writeback:
                 self._image.flush()
         elif kind == FLUSH_CACHE:
             self._image.flush()
+            counts.flush_operations += 1
         elif kind == GET_ID:
             text = self.serial.encode()[:ID_BYTES].ljust(ID_BYTES, b"\0")
             chain.write(text[: chain.write_size() - 1])
@@ -154,9 +160,10 @@ class VirtioBlk(RequestDevice):
             return UNSUPP
         return OK
 
-    def _check(self, size: int) -> None:
+    def _check(self, size: int) -> int:
         if size % self.logical_block_size or size > MAX_REQUEST:
             raise ValueError("not whole blocks, or too many")
+        return size
 
     def _ranges(self, kind: int, chain: Chain) -> int:
         """Discard or zero what the one range of the request says."""

@@ -66,9 +66,7 @@ class VirtioSerial(VirtioDevice):
             port.open = not self.features & MULTIPORT  # which would say when it is opened
 
     def notified(self, queue: Queue) -> None:
-        work = self._work.get(queue.index)
-        if work is not None:
-            self.guarded(work)
+        self.guarded(self._work.get(queue.index, lambda: None))
 
     def _take_control(self) -> None:
         queue = self.queues[CONTROL_OUT]

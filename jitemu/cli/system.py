@@ -130,7 +130,7 @@ def _run(parsed: Parsed) -> int:
         snapshot=parsed[SNAPSHOT],
         reboot=not parsed[options.NO_REBOOT],
         stopped=parsed[options.STOPPED],
-        on_guest_error=log.write_line if log.guest_errors else None,
+        log=log,
     )
     if choice.dumpdtb:
         dump_device_tree(config, choice.dumpdtb)

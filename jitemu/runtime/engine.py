@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from jitemu.backend_llvm.objects import place
 from jitemu.ir.state import JUMP_CACHE_ENTRIES
@@ -40,6 +39,7 @@ from jitemu.runtime.lookup import (
 from jitemu.runtime.records import CodeTables, NativeMemory, Record, place_bytes
 from jitemu.runtime.stateview import StateView
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from jitemu.backend_llvm.objects import Region
     from jitemu.runtime.setup import Translation

@@ -145,7 +145,7 @@ class Chardevs:
         self.guard = guard
         self.leave = leave
         self.stdio_user = ""
-        self.save_all: Callable[[], None] = lambda: None
+        self.save_all: Callable[[], object] = lambda: None
         self._made: dict[str, NullChardev] = {}
         self._shared: dict[str, Mux] = {}
         self._used: set[str] = set()
@@ -237,7 +237,10 @@ class Chardevs:
             self._log(chardev, common, where)
         if common.mux:
             mux = self._shared[label] = Mux(chardev, self.leave)
-            mux.save_all = lambda: self.save_all()
+            mux.save_all = self._save_all
+
+    def _save_all(self) -> None:
+        self.save_all()
 
     def _log(self, chardev: NullChardev, common: CommonOptions, where: str) -> None:
         mode = "ab" if common.logappend else "wb"

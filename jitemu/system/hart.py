@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from jitemu.memory.physical import PhysicalSpace
+    from jitemu.trace import Log
 
     class Hart(Protocol):
         """One hardware thread.  Methods are called from the vCPU's own thread, with the
@@ -60,6 +61,10 @@ if TYPE_CHECKING:
 
         def register_lines(self) -> list[str]:
             """All registers, as ``info registers`` shows them."""
+            ...
+
+        def use_log(self, log: Log) -> None:
+            """Log what it wants of traps and TLB fills from now on."""
             ...
 
         def mapping_lines(self) -> list[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from jitemu.messages import UserError, fail, note
 from jitemu.system import boot
@@ -21,9 +21,11 @@ from jitemu.system.eventloop import EventLoop
 from jitemu.system.firmware import Firmware
 from jitemu.system.hart import STIP, HartExit
 from jitemu.system.images import check_gzip
+from jitemu.system.monitor.plugs import save
 from jitemu.system.monitor.session import Monitor
 from jitemu.system.plugging import Backends, BoardHost, place
 from jitemu.system.terminal import SignalGuard, block_signals
+from jitemu.trace import Log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,7 +82,7 @@ class MachineConfig:
     """Whether a guest's reset starts the machine again; if not, it ends it."""
     stopped: bool = False
     """Wait for ``Machine.resume`` before the first instruction."""
-    on_guest_error: Callable[[str], None] | None = None
+    log: Log = field(default_factory=Log)
 
     def boot_files(self) -> boot.BootFiles:
         return boot.BootFiles(self.bios, self.kernel, self.initrd, self.append, self.dtb)
@@ -134,6 +136,7 @@ class Machine:
         self.control = self
         self._guard = SignalGuard(self._on_signal, self.loop.wakeup_fd)
         self.chardevs = Chardevs(self.loop, self._guard, lambda: self.shutdown(0))
+        self.chardevs.save_all = self.save_disks
         for text in config.chardevs:
             self.chardevs.add(text)
         serial = [
@@ -155,7 +158,7 @@ class Machine:
             self.host,
             place(config.devices),
             self.set_interrupt,
-            config.on_guest_error,
+            self._guest_error,
         )
         for name, content in config.fw_cfg:
             self.board.fw_cfg.add_file(name, content)
@@ -375,6 +378,15 @@ class Machine:
             for (kind, _), backend in self.backends.by_id.items():
                 if kind == "netdev":
                     backend.hold(not passing)
+
+    def _guest_error(self, text: str) -> None:
+        if self.config.log.guest_errors:
+            self.config.log.write_line(text)
+
+    def save_disks(self) -> list[str]:
+        """Commit every drive that has a backing image; what went wrong."""
+        drives = self.backends.of_kind("drive")
+        return [line for drive in drives if drive.has_backing for line in save(drive)]
 
     def _fail(self, error: BaseException) -> None:
         """End the machine; ``run`` raises the error.  Any thread."""

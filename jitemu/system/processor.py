@@ -100,6 +100,15 @@ class EngineHart(SystemProcessor):
 
     # For people
 
+    def use_log(self, log: Log) -> None:
+        """Log traps and TLB fills, or stop that."""
+        self.state["trap_hook"] = self.state["fill_hook"] = 0
+        self.log = None
+        if log.int or log.mmu:
+            from jitemu.system.tracing import HartLog
+
+            self.log = HartLog(log, self.state["mhartid"], self.state)
+
     def register(self, name: str) -> int | None:
         """A register's value by its name."""
         if name == "pc":
@@ -166,10 +175,7 @@ def make_hart(
 
         code.trace(Tracer(log, guest, symbol, privilege_of), each)
     hart = EngineHart(code, hart_id, cpu)
-    if log.int or log.mmu:
-        from jitemu.system.tracing import HartLog
-
-        hart.log = HartLog(log, hart_id, hart.state)
+    hart.use_log(log)
     threshold = THRESHOLD if hot_threshold is None else hot_threshold
     tiers = None
     if threshold and not each:

@@ -45,6 +45,10 @@ FILES = {
     "etc/pam.d/common-password": "password required pam_unix.so obscure yescrypt\n",
     "etc/pam.d/common-session": "session required pam_unix.so\nsession optional pam_systemd.so\n",
     "etc/pam.d/common-session-noninteractive": "session required pam_unix.so\n",
+    # so that a slow host is none that fails
+    "etc/systemd/system.conf.d/timeouts.conf": (
+        "[Manager]\nDefaultDeviceTimeoutSec=900\nDefaultTimeoutStartSec=900\n"
+    ),
     "etc/systemd/network/80-dhcp.network": "[Match]\nName=en* eth*\n[Network]\nDHCP=yes\n",
 }
 LINKS = {

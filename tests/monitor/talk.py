@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PROMPT = b"(qemu) "
-TIMEOUT_S = 60.0
+TIMEOUT_S = 240.0  # a first use builds stencils
 ANSI = re.compile(rb"\x1b\[[0-9]*[A-Z]")
 
 

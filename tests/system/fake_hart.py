@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from jitemu.memory.physical import PhysicalSpace
 from jitemu.system.hart import HartExit
+from jitemu.trace import Log
 
 Program = Callable[["FakeHart"], HartExit]
 
@@ -52,6 +53,9 @@ class FakeHart:
 
     def register_lines(self) -> list[str]:
         return [f" pc       {self.pc:016x}"]
+
+    def use_log(self, log: Log) -> None:
+        self.log = log
 
     def mapping_lines(self) -> list[str]:
         return ["No translation or protection"]

@@ -13,7 +13,7 @@ from jitemu.messages import UserError
 from tests.guests import debian
 from tests.system.test_guest_devices import JITEMU, QEMU
 
-BOOT_LIMIT_S = 400  # QEMU takes the longest, on a machine that does other things too
+BOOT_LIMIT_S = 900  # QEMU takes the longest, on a machine that does other things too
 PROMPT = r"root@guest:[^#]*# "
 
 pytestmark = pytest.mark.skipif(

@@ -15,6 +15,7 @@ from jitemu.memory.physical import PhysicalSpace
 from jitemu.messages import UserError
 from jitemu.system.hart import MEIP, MTIP, SEIP, STIP, HartExit
 from jitemu.system.machine import Machine, MachineConfig
+from jitemu.trace import Log
 from tests.system.fake_hart import FakeHart, Program
 
 UART, PLIC, MTIMECMP, FINISHER = 0x1000_0000, 0xC00_0000, 0x200_4000, 0x10_0000
@@ -380,12 +381,12 @@ def test_a_hart_that_does_not_stop_does_not_hang_the_end(
 
 
 def test_guest_errors_are_told(rig: Rig) -> None:
-    lines: list[str] = []
-
     def program(hart: FakeHart) -> HartExit:
         hart.space.mmio_read(PLIC + 0x1F_FFFC, 4)
         power_off(hart)
         return RUN
 
-    rig.run(program, on_guest_error=lines.append)
+    path = rig.folder / "log"
+    rig.run(program, log=Log(("guest_errors",), path=str(path)))
+    lines = path.read_text().splitlines()
     assert lines == ["Plic: 4-byte read at offset 0x1ffffc, where it cannot be"]

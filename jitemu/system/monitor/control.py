@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from jitemu.messages import UserError
 from jitemu.system.monitor.commands import (
     COMMANDS,
+    FILE,
     INFO,
     REST,
+    STRING,
     CommandError,
+    UsageError,
     command,
     listing,
 )
+
+CHANGEABLE = frozenset(("int", "mmu", "guest_errors", "unimp"))
+"""Items of the log that need no code made anew."""
 
 if TYPE_CHECKING:
     from jitemu.system.monitor.session import Monitor
@@ -60,3 +67,28 @@ def power_down(monitor: Monitor) -> None:
 @command("quit|q", "", "quit the emulator")
 def leave(monitor: Monitor) -> None:
     monitor.machine.shutdown(0)
+
+
+@command("log", "item1[,...]", "activate logging of the specified items", STRING, on_hart=True)
+def log_items(monitor: Monitor, text: str) -> None:
+    from jitemu.trace import help_text, parse_items
+
+    if text == "help":
+        monitor.print(help_text())
+        return
+    try:
+        items = () if text == "none" else parse_items(text)
+    except (UserError, ValueError) as error:
+        raise UsageError(str(error)) from None
+    log = monitor.machine.config.log
+    changed = (set(items) ^ log.enabled) - CHANGEABLE
+    if changed:
+        names = ", ".join(sorted(changed))
+        raise CommandError(f"Error: {names} cannot be changed while the machine runs; use -d")
+    log.select(items)
+    monitor.machine.hart.use_log(log)
+
+
+@command("logfile", "filename", "output logs to 'filename'", FILE)
+def log_file(monitor: Monitor, path: str) -> None:
+    monitor.machine.config.log.redirect(path)

@@ -134,3 +134,9 @@ def show_block(monitor: Monitor) -> None:
             monitor.print(f"    Attached to:      {user.id or user.model}")
         mode = "writeback" if drive.writeback else "writethrough"
         monitor.print(f"    Cache mode:       {mode}")
+
+
+@info("blockstats", "", "show block device statistics")
+def show_block_statistics(monitor: Monitor) -> None:
+    for drive in monitor.machine.backends.of_kind("drive"):
+        monitor.print(f"{drive.name}: {drive.counts.describe()}")

@@ -88,3 +88,25 @@ def dump_device_tree(monitor: Monitor, path: str) -> None:
 @command("chardev-send-break", "id", "send a break on chardev", STRING)
 def send_break(monitor: Monitor, name: str) -> None:
     monitor.machine.chardevs.send_break(name)
+
+
+@command(
+    "commit",
+    "device|all",
+    "commit changes to the disk images (if -snapshot is used) or backing files",
+    DEVICE,
+)
+def commit(monitor: Monitor, name: str) -> None:
+    for line in monitor.machine.save_disks() if name == "all" else save(_drive(monitor, name)):
+        monitor.print(line)
+
+
+def save(drive: Drive) -> list[str]:
+    """Commit one; what went wrong."""
+    try:
+        drive.commit()
+    except OSError as error:
+        return [f"'commit' error for '{drive.name}': {error.strerror}"]
+    except UserError as error:
+        return [f"'commit' error for '{drive.name}': {error}"]
+    return []
