@@ -54,6 +54,7 @@ class Inputs:
             "program": lambda: build.build(row.source, build.GUEST_COMPILER),
             "native": lambda: build.build(row.source, build.HOST_COMPILER),
             "root": lambda: self.folder("riscv64-root"),
+            "scripts": lambda: Path(__file__).parent / "scripts",
             "image": lambda: self.folder("riscv64-linux") / "Image",
             "initrd": self._initramfs,
             "modules": lambda: self.folder("riscv64-linux") / "initramfs.cpio.gz",
