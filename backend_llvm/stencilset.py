@@ -81,6 +81,8 @@ def in_processes(
         if os.fork() == 0:
             status = 1
             try:
+                for fd in (receive, *pipes):  # so that writing fails once the parent is dead
+                    os.close(fd)
                 with os.fdopen(send, "wb") as stream:
                     for batch in batches[number :: min(count, MAX_PROCESSES)]:
                         marshal.dump(work(batch), stream)
