@@ -12,7 +12,7 @@ from jitemu.ir.state import Layout
 
 Names = dict[int, str]
 
-_INTRINSIC = re.compile(r"call (\S+|<[^>]+>) @(llvm\.[\w.]+)\(([^)]*)\)")
+_INTRINSIC = re.compile(r"call (\S+|<[^>]+>) @(llvm\.[\w.]+)\((.*)\)")
 
 
 @functools.cache
@@ -38,7 +38,7 @@ def _type_words(type: str, first: str) -> dict[str, object]:
     words |= {"AN": _mangled(first), "AF": float_type(first), "AFN": _float_name(first)}
     if not type:
         return {**words, "T": "", "W": 64, "WW": 128, "M": 63}
-    (lane, count), vector = lanes_of(type), type in VECTORS
+    lane, vector = lanes_of(type)[0], type in VECTORS
     width, kind = WIDTHS[lane], llvm_type(type)
 
     def constant(value: int) -> object:
@@ -236,7 +236,7 @@ def _split(args: str) -> list[str]:
             parts.append(current.strip())
             current = ""
             continue
-        depth += (char in "<{") - (char in ">}")
+        depth += (char in "<{(") - (char in ">})")
         current += char
     if current.strip():
         parts.append(current.strip())

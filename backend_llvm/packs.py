@@ -129,11 +129,7 @@ def keep_region(key: bytes, context: bytes, region: Region, pieces: Pieces) -> K
         )
     )
     source = digest_of(marshal.dumps(sources), 8)
-    start = next(
-        data[region.head - low :][:_START]
-        for low, data in sources
-        if low <= region.head < low + len(data)
-    )
+    start = bytes_at(sources, region.head, _START)
     entry = Entry(region.head, start, context, source, len(content))
     entry.check = entry.checksum(key, content)
     entry.used = int(time.time())

@@ -274,9 +274,22 @@ class RegionLowering(StencilLowering):
     def _read(self, register: Register) -> str:
         """A register's 64-bit value."""
         name = self._variable(*register)
-        if register not in self.narrow:
+        if not self._is_short(register):
             return self.temp(f"load i64, ptr {name}")
-        return self.temp(f"sext i32 {self.temp(f'load i32, ptr {name}')} to i64")
+        half = self.temp(f"load i32, ptr {name}")
+        return self.temp(f"{self._extension(register)} i32 {half} to i64")
+
+    def _is_short(self, register: Register) -> bool:
+        """Its variable has 32 bits."""
+        return register in self.narrow or self._is_word(register)
+
+    def _is_word(self, register: Register) -> bool:
+        kind, index = register
+        return index < self.target.classes[kind].words
+
+    def _extension(self, register: Register) -> str:
+        """How the variable becomes the register's 64 bits."""
+        return "zext" if self._is_word(register) else "sext"
 
     def op_set(self, op: Op) -> None:
         kind, index = op.attrs
@@ -284,7 +297,7 @@ class RegionLowering(StencilLowering):
         self.registers.add((str(kind), int(index)))
         self.dirty.add((str(kind), int(index)))
         name, value = self._variable(kind, index), self.ref(op.args[0])
-        if (str(kind), int(index)) in self.narrow:
+        if self._is_short((str(kind), int(index))):
             self.put(f"store i32 {self.temp(f'trunc i64 {value} to i32')}, ptr {name}")
         else:
             self.put(f"store i64 {value}, ptr {name}")
@@ -570,7 +583,7 @@ class RegionLowering(StencilLowering):
         checks: list[str] = []
         for kind, index in sorted(self.registers):
             name = self._variable(kind, index)
-            narrow = (kind, index) in self.narrow
+            narrow = self._is_short((kind, index))
             lines.append(f"{name} = alloca {'i32' if narrow else 'i64'}")
             if self._is_pinned((kind, index)):
                 value = f"%p{self.target.pinned.index(index)}"
@@ -582,9 +595,10 @@ class RegionLowering(StencilLowering):
                 value = f"{name}.in"
             if narrow:
                 lines.append(f"{name}.n = trunc i64 {value} to i32")
-                lines.append(f"{name}.s = sext i32 {name}.n to i64")
-                lines.append(f"{name}.d = xor i64 {name}.s, {value}")
-                checks.append(f"{name}.d")
+                if not self._is_word((kind, index)):
+                    lines.append(f"{name}.s = sext i32 {name}.n to i64")
+                    lines.append(f"{name}.d = xor i64 {name}.s, {value}")
+                    checks.append(f"{name}.d")
                 lines.append(f"store i32 {name}.n, ptr {name}")
             else:
                 lines.append(f"store i64 {value}, ptr {name}")
@@ -651,9 +665,10 @@ class RegionLowering(StencilLowering):
             name = self._variable(kind, index)
             self.temps += 1
             value = f"%w{self.temps}"
-            if (kind, index) in self.narrow:
+            if self._is_short((kind, index)):
                 lines.append(f"{value}.n = load i32, ptr {name}")
-                lines.append(f"{value} = sext i32 {value}.n to i64")
+                how = self._extension((kind, index))
+                lines.append(f"{value} = {how} i32 {value}.n to i64")
             else:
                 lines.append(f"{value} = load i64, ptr {name}")
             lines.append(f"store i64 {value}, ptr {name}.at, !alias.scope !12, !noalias !11")

@@ -40,10 +40,12 @@ def declared(base: type[Device]) -> list[type[Device]]:
 
 def find(name: str) -> type[Device]:
     """The model of this name or alias; ValueError if there is none."""
-    for model in models():
-        if name == model.model or name in model.aliases:
-            return model
-    raise ValueError(f"'{name}' is not a valid device model name")
+    known = {each: model for model in models() for each in (model.model, *model.aliases)}
+    if name in known:
+        return known[name]
+    here = name.removesuffix("-pci") + "-device"
+    hint = f" (there is no PCI; take {here})" if name.endswith("-pci") and here in known else ""
+    raise ValueError(f"'{name}' is not a valid device model name{hint}")
 
 
 def listing() -> str:

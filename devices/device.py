@@ -11,7 +11,7 @@ On an instance ``self.max_bytes`` is the value.  The command line has dashes for
 
 from __future__ import annotations
 
-from jitemu.keyval import on_off
+from jitemu.keyval import on_off, size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,14 +54,6 @@ def _unsigned(bits: int) -> Kind[int]:
     return Kind(f"uint{bits}", parse)
 
 
-def _size(text: str) -> int:
-    shift = 10 * max("bkmgt".find(text[-1:].lower()), 0) if text[-1:].isalpha() else 0
-    try:
-        return int(text[:-1] if text[-1:].isalpha() else text, 0) << shift
-    except ValueError:
-        raise ValueError("expects a size in bytes, or with a suffix K, M, G or T") from None
-
-
 def _mac(text: str) -> bytes:
     try:
         address = bytes(int(part, 16) for part in text.replace("-", ":").split(":"))
@@ -85,7 +77,7 @@ def one_of(name: str, *words: str) -> Kind[str]:
 
 BOOL = Kind("bool", on_off)
 UINT16, UINT32, UINT64 = _unsigned(16), _unsigned(32), _unsigned(64)
-SIZE = Kind("size", _size)
+SIZE = Kind("size", size)
 STR = Kind("str", str)
 MAC = Kind("macaddr", _mac)
 

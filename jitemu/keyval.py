@@ -104,3 +104,32 @@ class Taker:
         """ValueError if anything was not taken."""
         for key in self._values:
             raise ValueError(f"invalid parameter '{key}'")
+
+
+SIZE_SUFFIXES = "bkmgtpe"
+
+
+def size(text: str, default_suffix: str = "b") -> int:
+    """Bytes from a number with a suffix K, M, G, T, P or E (powers of 1024), as in QEMU.
+
+    A decimal number may have a fraction (1.5G); a hexadecimal one has no suffix.
+    """
+    digits, suffix = text, default_suffix
+    hexadecimal = text[:2].lower() == "0x"
+    if hexadecimal:
+        suffix = "b"
+    elif text and text[-1].lower() in SIZE_SUFFIXES:
+        digits, suffix = text[:-1], text[-1].lower()
+    shift = 10 * SIZE_SUFFIXES.index(suffix)
+    whole, _, fraction = digits.partition(".")
+    try:
+        number = int(whole, 16 if hexadecimal else 10) << shift
+        if fraction:
+            number += (int(fraction) << shift) // 10 ** len(fraction)
+    except ValueError:
+        number = -1
+    if not 0 <= number < 1 << 64:
+        raise ValueError(
+            "expected a non-negative number below 2^64 with an optional suffix K, M, G or T"
+        )
+    return number

@@ -8,6 +8,7 @@ from typing import cast
 from jitemu.devices.block import locks
 from jitemu.devices.block.hostfile import HostFile
 from jitemu.devices.block.image import BlockImage
+from jitemu.devices.block.nested import NestedFile
 from jitemu.devices.block.nodes import Node, host_path
 from jitemu.devices.block.qcow2 import header as h
 from jitemu.devices.block.qcow2.image import Qcow2Image
@@ -53,7 +54,7 @@ def set_flushing(image: BlockImage, *, synchronous: bool, unsafe: bool) -> None:
     """Flush after each write (cache=writethrough), or never (cache=unsafe)."""
     if isinstance(image, HostFile):
         image.synchronous, image.unsafe = synchronous, unsafe
-    elif isinstance(image, RawImage):
+    elif isinstance(image, (RawImage, NestedFile)):
         set_flushing(image.file, synchronous=synchronous, unsafe=unsafe)
     elif isinstance(image, Qcow2Image):
         set_flushing(image.file, synchronous=synchronous, unsafe=unsafe)
@@ -83,7 +84,7 @@ def set_writable(image: BlockImage, writable: bool) -> None:
         return
     if not writable:
         image.settle() if isinstance(image, Qcow2Image) else image.flush()
-    if isinstance(image, RawImage):
+    if isinstance(image, (RawImage, NestedFile)):
         set_writable(image.file, writable)
         lock_raw(image.file, not writable)
         image.read_only = not writable

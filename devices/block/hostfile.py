@@ -82,6 +82,7 @@ class HostFile(BlockImage):
         self.unmap = True
         self._fd = _open(path, read_only, create)
         self._device = stat.S_ISBLK(os.fstat(self._fd).st_mode)
+        self.grows = not self._device
         self.size = os.lseek(self._fd, 0, os.SEEK_END)
 
     @property

@@ -41,6 +41,8 @@ class BlockImage:
     """What it was opened by, for messages."""
     size = 0
     read_only = False
+    grows = False
+    """Whether a write behind the end makes it longer, and a read there gives zeros."""
 
     def readv(self, offset: int, buffers: Sequence[memoryview]) -> None:
         """Fill the buffers, one after the other, from ``offset`` on."""

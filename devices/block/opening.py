@@ -15,6 +15,7 @@ from jitemu.devices.block.access import (
 )
 from jitemu.devices.block.hostfile import HostFile
 from jitemu.devices.block.image import BlockImage
+from jitemu.devices.block.nested import NestedFile
 from jitemu.devices.block.nodes import Node, beside, host_path, nested, parse_json, protocol
 from jitemu.devices.block.probe import PROBE_BYTES, guess_format
 from jitemu.devices.block.qcow2 import header as h
@@ -142,10 +143,10 @@ def open_described(node: Node, mode: Mode, name: str = "") -> BlockImage:
 def _open_child(file: Node | BlockImage, mode: Mode) -> BlockImage:
     """The image below a format: a host file as it is, or another format."""
     if isinstance(file, BlockImage):
-        return file
+        return file if isinstance(file, HostFile) else NestedFile(file)
     if file.get("driver", "file") in ("file", "host_device"):
         return _open_file(file, mode)
-    return open_described(file, mode)
+    return NestedFile(open_described(file, mode))
 
 
 def _open_file(node: Node, mode: Mode) -> HostFile:
@@ -226,6 +227,8 @@ def _open_qcow2(node: Node, child: BlockImage, mode: Mode) -> Qcow2Image:
             f"Could not open '{child.name}': Use of AES-CBC encrypted qcow2 images"
             " is no longer supported in system emulators"
         )
+    if not header.reftable_clusters and not mode.check:
+        fail(f"Could not open '{child.name}': Image does not contain a reference count table")
     try:
         image = Qcow2Image(child, header, read_only=mode.read_only)
     except OSError as error:

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     Place = tuple[bytes, ...]
 
@@ -54,7 +54,7 @@ class Folder:
     # Ways to things
 
     @contextmanager
-    def look(self, place: Place) -> Iterator[int]:
+    def look(self, place: Place) -> Generator[int]:
         """A descriptor for the thing itself, link or not, that allows no access to it."""
         fd = os.dup(self._root)
         try:
@@ -67,7 +67,7 @@ class Folder:
             os.close(fd)
 
     @contextmanager
-    def parent(self, place: Place) -> Iterator[tuple[int, bytes]]:
+    def parent(self, place: Place) -> Generator[tuple[int, bytes]]:
         """The folder that a thing is in, and its name there."""
         if not place:
             raise refuse(errno.EBUSY)

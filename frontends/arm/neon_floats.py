@@ -67,8 +67,9 @@ define(
 x = arm_flush32(s, a, {STANDARD})
 y = arm_flush32(s, b, {STANDARD})
 constant = 0x40400000 if kind else 0x40000000
-p = 0
-if x & MAGNITUDE == INFINITY and y & MAGNITUDE == 0 or x & MAGNITUDE == 0 and y & MAGNITUDE == INFINITY:
+u = x & MAGNITUDE
+v = y & MAGNITUDE
+if u == INFINITY and v == 0 or u == 0 and v == INFINITY:
     return 0x3FC00000 if kind else 0x40000000
 p = arm_fmul32(s, x, y, {STANDARD})
 if p & MAGNITUDE > INFINITY:

@@ -27,7 +27,9 @@ CACHES = {
     "writethrough": (False, {}),
     "directsync": (False, {"cache.direct": "on"}),
 }
-IGNORED = ("aio", "werror", "rerror", "index", "bus", "unit", "copy-on-read")
+IGNORED = ("aio", "index", "bus", "unit")
+ONLY = {"werror": "report", "rerror": "report", "copy-on-read": "off"}
+"""What can be asked for of these is how it is."""
 NODE_KEYS = ("file", "backing", "data-file")
 
 
@@ -45,10 +47,10 @@ def _drive(before: Plugged, text: str) -> Plugged:
     serial = values.take("serial")
     for key in IGNORED:
         values.take(key)
-    options = image_options | values.rest()
-    for key in options:
-        if "." not in key and key not in ("discard", "detect-zeroes", "offset", "size"):
-            raise ValueError(f"Block format '{kind or 'raw'}' does not support the option '{key}'")
+    for key, content in ONLY.items():
+        values.take_as(key, one_of(content), "")
+    discard = values.take_as("discard", one_of("ignore", "off", "unmap", "on"), "ignore")
+    options = {**image_options, "discard": discard, **values.rest()}  # the format checks the rest
     if not file and not any(key.startswith("file.") for key in options):
         raise ValueError('A block device must be specified for "file"')
 

@@ -260,8 +260,8 @@ def _unless(f: _Frame, op: Op, a: list[int]) -> int:
         return _slow(f, op, op.args[1:], a[1:])
     usual = usual_of(op)
     usual.result = op.result
-    run = _lanes if usual.name in FLOAT_LANES else lambda f, op, a: evaluate(op, a)
-    return run(f, usual, a[1 : 1 + len(usual.args)])
+    args = a[1 : 1 + len(usual.args)]
+    return _lanes(f, usual, args) if usual.name in FLOAT_LANES else evaluate(usual, args)
 
 
 def _float(f: _Frame, op: Op, a: list[int]) -> int:

@@ -53,15 +53,15 @@ def _arithmetic(name: str, operation: str, count: int, prose: str, meaning: Lane
     _row(name, " ".join(["T"] * count) + " -> T", prose, meaning, text)
 
 
-_arithmetic("fadd", "fadd", 2, "Sums.", lambda f, _, rm, a: sf.add(f, *a, rm))
-_arithmetic("fsub", "fsub", 2, "Differences.", lambda f, _, rm, a: sf.sub(f, *a, rm))
-_arithmetic("fmul", "fmul", 2, "Products.", lambda f, _, rm, a: sf.mul(f, *a, rm))
-_arithmetic("fdiv", "fdiv", 2, "Quotients.", lambda f, _, rm, a: sf.div(f, *a, rm))
-_arithmetic("fsqrt", "sqrt", 1, "Square roots.", lambda f, _, rm, a: sf.sqrt(f, *a, rm))
+_arithmetic("fadd", "fadd", 2, "Sums.", lambda f, _, rm, a: sf.add(f, a[0], a[1], rm))
+_arithmetic("fsub", "fsub", 2, "Differences.", lambda f, _, rm, a: sf.sub(f, a[0], a[1], rm))
+_arithmetic("fmul", "fmul", 2, "Products.", lambda f, _, rm, a: sf.mul(f, a[0], a[1], rm))
+_arithmetic("fdiv", "fdiv", 2, "Quotients.", lambda f, _, rm, a: sf.div(f, a[0], a[1], rm))
+_arithmetic("fsqrt", "sqrt", 1, "Square roots.", lambda f, _, rm, a: sf.sqrt(f, a[0], rm))
 
 
 def _fused(f: sf.Format, _: sf.Format, rm: int, a: tuple[int, ...]) -> sf.Result:
-    bits, flags = sf.fma(f, *a, rm)
+    bits, flags = sf.fma(f, a[0], a[1], a[2], rm)
     # x86 raises nothing for infinity times zero plus a quiet NaN.
     quiet = sf.is_nan(f, a[2]) and not any(sf.is_signalling(f, x) for x in a)
     return bits, 0 if quiet else flags
@@ -170,8 +170,6 @@ def _odd(type: str, attrs: Attrs, types: Sequence[str], values: Sequence[int]) -
     least = 1 << f.frac_bits
     lanes = [x & ~f.sign_bit for x in split_lanes(type, values[0])]
     return join_lanes(truth_of(type), [x > f.inf or 0 < x <= least for x in lanes])
-
-
 
 
 def _pure_compare(name: str, predicate: str, prose: str, meaning: LaneMeaning) -> None:

@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from jitemu.backend_llvm.objects import Blob, Region
 from jitemu.backend_llvm.packs import context_of
@@ -21,7 +20,9 @@ from jitemu.runtime.records import Record
 from jitemu.runtime.spawn import start_apart
 from jitemu.runtime.worker import reader, receive, send
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import BinaryIO, Protocol
 
     class Model(Protocol):
         """A guest's processor model."""
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
         def extensions(self) -> frozenset[str]: ...
         @property
         def flags(self) -> frozenset[str]: ...
-
+else:
+    Protocol = object
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _START = (

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
 
 from jitemu.runtime import faults
 from jitemu.runtime.arena import libc, set_segment_base
@@ -19,8 +18,13 @@ from jitemu.runtime.guest import Guest
 from jitemu.runtime.lookup import EXIT_FAULT, EXIT_WRITTEN
 from jitemu.runtime.records import Record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from jitemu.runtime.setup import Translation
+else:
+    Protocol = object
 
 PAGE = 4096
 _SEGV_MAPERR, _SEGV_ACCERR = 1, 2

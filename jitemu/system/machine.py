@@ -117,7 +117,8 @@ def _space(config: MachineConfig) -> PhysicalSpace:
     try:
         return make_space(config.memory)
     except (OSError, OverflowError, ValueError) as error:
-        fail(f"-m: cannot have {config.memory >> 20} MiB of RAM: {error}")
+        reason = error.strerror if isinstance(error, OSError) else error
+        fail(f"-m: cannot have {config.memory >> 20} MiB of RAM: {reason}")
 
 
 class Machine:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from jitemu.runtime.tiers import Tiers
 from jitemu.runtime.user_processor import UserSpace
 from jitemu.user.processor import EngineCpu, make_engine
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from jitemu.user.memory import GuestSpace
     from jitemu.user.run import UserConfig

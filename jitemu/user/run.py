@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from jitemu.messages import fail
 from jitemu.user import elf
@@ -18,6 +17,7 @@ from jitemu.user.signals import get_host_mask
 from jitemu.user.stack import Stack, build_stack
 from jitemu.user.thread import GuestThread
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 

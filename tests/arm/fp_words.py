@@ -24,28 +24,26 @@ SPACES = (
     (0xFE000A00, 0xFF000E00),
 )
 
-UNKNOWN = {
-    "half": "arithmetic in half precision (FEAT_FP16)",
-    "dot": "dot products, complex numbers, BF16 (ARMv8.2 to 8.6)",
-}
-"""What Unicorn's processor has and this one does not claim to have."""
-
 
 def not_claimed(word: int) -> bool:
-    """An extension of ARMv8.2 and later."""
-    simd = word >> 25 == 0x79
-    if simd and word >> 23 & 1 == 0:  # three registers: half precision, by size or code
-        code, low, size = word >> 8 & 15, word >> 4 & 1, word >> 20 & 3
-        return (code >= 13 or (code, low) == (12, 1)) and size & 1 == 1
-    if simd and word >> 4 & 1 == 0 and word >> 6 & 1 and word >> 8 & 15 in (1, 5, 9):
-        return word >> 20 & 3 == 1  # by scalar
-    if simd and word >> 16 & 0xF == 0x7 and word >> 20 & 11 == 11:
-        return False
-    if simd and word >> 23 & 7 == 7 and word >> 20 & 3 == 3 and word >> 4 & 1 == 0:
-        return word >> 18 & 3 == 1 and word >> 16 & 3 != 0  # one operand
-    if simd and word >> 4 & 1 and word >> 7 & 1 == 0 and word >> 8 & 14 == 12:
-        return True  # to and from fixed point
-    return word >> 25 == 0x7F and word >> 24 & 1 == 0 and word >> 8 & 15 == 9
+    """An extension of ARMv8.2 and later, which HWCAP does not announce (half precision,
+    dot products, complex numbers), or what Unicorn executes but the manual keeps undefined.
+    """
+    simd, three = word >> 25 == 0x79, word >> 23 & 1 == 0
+    code, low, size = word >> 8 & 15, word >> 4 & 1, word >> 20 & 3
+    upper = word >> 24 & 1
+    if simd and three:
+        half = (code >= 13 or (code, low) == (12, 1)) and size & 1
+        return bool(half or (upper and (code, low) == (13, 1) and size & 2))
+    if simd and not low and size == 3:  # one operand, of half precision
+        return word >> 18 & 3 == 1 and word >> 16 & 3 != 0
+    if simd and not low and word >> 6 & 1:  # by a scalar of half precision
+        return code in (1, 5, 9) and size == 1
+    if simd and not low:  # VQDMULL with U
+        return bool(upper and code == 13)
+    if simd and word >> 7 & 1 == 0:  # to and from fixed point
+        return code in (12, 13)
+    return word >> 24 in (0xFC, 0xFD, 0xFE) and code in (8, 9, 13)
 
 
 def random_simd_word(rng: random.Random) -> int:

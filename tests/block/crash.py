@@ -80,10 +80,14 @@ def perform(image: BlockImage, number: int, operation: Operation) -> None:
 
 
 def allowed(
-    operations: Sequence[Operation], flushed: int, begun: int, sectors: int
+    operations: Sequence[Operation],
+    flushed: int,
+    begun: int,
+    sectors: int,
+    unsure: frozenset[int] = frozenset(),
 ) -> list[set[int]]:
-    """The stamps that each sector may have: the first ``flushed`` operations are durable,
-    the ones up to ``begun`` may be."""
+    """The stamps that each sector may have: the first ``flushed`` operations are durable (but
+    for those in ``unsure``), the ones up to ``begun`` may be."""
     found: list[set[int]] = [{0} for _ in range(sectors)]
     for number, operation in enumerate(operations[:begun]):
         if operation.kind == "flush":
@@ -91,7 +95,7 @@ def allowed(
         for sector in range(operation.start, operation.start + operation.count):
             stamps = {number + 1} if operation.kind == "write" else {0}
             # a discard may leave what was there, and so may all that is not flushed
-            if number >= flushed or operation.kind == "discard":
+            if number >= flushed or number in unsure or operation.kind == "discard":
                 stamps |= found[sector]
             found[sector] = stamps
     return found

@@ -113,7 +113,7 @@ OTHER_CIPHER = (
 )
 
 
-@pytest.mark.parametrize("cipher", ["", OTHER_CIPHER], ids=["default", "cbc-essiv"])
+@pytest.mark.parametrize("cipher", [",compat=0.10", OTHER_CIPHER], ids=["v2", "cbc-essiv"])
 def test_encrypted_images_both_ways(cipher: str, tmp_path: Path, raw: Path) -> None:
     options = f"encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=10{cipher}"
     words = ["convert", "--object", SECRET, "-f", "raw", "-O", "qcow2", "-o", options, str(raw)]

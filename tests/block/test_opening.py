@@ -188,6 +188,10 @@ def test_nodes_nest(tmp_path: Path) -> None:
     with open_node(node) as image:
         assert image.read(0, SIZE) == content
         image.write(7, b"inside")
+        image.resize(2 * SIZE)
+        image.write(SIZE, content)
+    outer.write_bytes(with_offset.read_bytes()[1 << 20 :])
+    qemu("qemu-img", "check", str(outer))
     with open_node(node, read_only=True) as image:
         assert image.read(0, 13) == content[:7] + b"inside"
         with pytest.raises(OSError, match="read-only"):

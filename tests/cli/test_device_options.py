@@ -145,6 +145,7 @@ def test_device_files_that_are_wrong(tmp_path: Path, content: str, message: str)
     ("words", "message"),
     [
         (["-device", "foo"], "-device foo: 'foo' is not a valid device model name"),
+        (["-device", "virtio-blk-pci"], "(there is no PCI; take virtio-blk-device)"),
         (["-device", ""], "Parameter 'driver' is missing"),
         (["-device", "{"], "JSON parse error"),
         (["-device", "[]"], "'[]' is not a valid device model name"),
@@ -154,8 +155,9 @@ def test_device_files_that_are_wrong(tmp_path: Path, content: str, message: str)
         (["-device", "virtio-rng"] * 9, "No 'virtio-bus' bus found for device 'virtio-rng-device'"),
         (["-drive", "if=virtio"], "A block device must be specified"),
         (["-drive", "x,if=ide"], "if=ide: expected virtio or none"),
+        (["-drive", "x,werror=stop"], "werror=stop: expected report"),
         (["-drive", "x,cache=maybe"], "cache=maybe"),
-        (["-drive", "x,foo=1"], "does not support the option 'foo'"),
+        (["-drive", "x,discard=bad"], "discard=bad: expected ignore or off or unmap or on"),
         (["-drive", "x,id=a", "-drive", "y,id=a"], "Duplicate ID 'a' for drive"),
         (["-global", "virtio-mmio.force-legacy=on"], "only the layout of virtio 1.0"),
         (["-global", "x.y=1"], "no such property here: x.y"),

@@ -83,6 +83,9 @@ def test_devices_of_one_machine(riscv64_linux: Path, tmp_path: Path) -> None:
             "cat /proc/device-tree/platform-bus*/countdown@0/compatible; echo",
             f"busybox devmem {BASE:#x}; busybox devmem {TICKS:#x} 32 3",
             f"sleep 1; busybox devmem {DONE:#x}",
+            "cat /sys/class/virtio-ports/*/name; echo to the console > /dev/hvc0",
+            "dd if=/dev/hwrng of=/tmp/x bs=64K count=9 iflag=fullblock 2>/dev/null",
+            "for p in /dev/vport*p1; do cat /tmp/x > $p; done; md5sum < /tmp/x",
         ]
     )
     output = boot(
@@ -93,6 +96,9 @@ def test_devices_of_one_machine(riscv64_linux: Path, tmp_path: Path) -> None:
         *("-drive", f"file={image},format=raw,serial=abc", "-device", "virtio-rng-device"),
         *("-virtfs", f"local,path={share},mount_tag=tag,security_model=none"),
         *("-fw_cfg", "opt/test,string=item", "-device-file", f"{COUNTDOWN},unit-us=100"),
+        *("-chardev", f"file,id=c,path={tmp_path / 'console'}", "-device", "virtio-serial-device"),
+        *("-chardev", f"file,id=p,path={tmp_path / 'port'}", "-device", "virtconsole,chardev=c"),
+        *("-device", "virtserialport,chardev=p,name=org.example"),
     )
     lines = output.splitlines()
     assert lines[:2] == ["abc", "from the host"]
@@ -102,7 +108,10 @@ def test_devices_of_one_machine(riscv64_linux: Path, tmp_path: Path) -> None:
     assert lines[2].split()[0] == hashlib.md5(content).hexdigest()
     assert lines[3:6] == ["shared", "nothing outside", "item"]
     assert lines[6].rstrip("\0") == "example,countdown"
-    assert lines[7:] == ["0x4B434954", "0x00000001"]
+    assert lines[7:10] == ["0x4B434954", "0x00000001", "org.example"]
+    assert (tmp_path / "console").read_text() == "to the console\n"
+    sent = (tmp_path / "port").read_bytes()
+    assert (len(sent), hashlib.md5(sent).hexdigest()) == (9 << 16, lines[10].split()[0])
     whole = hashlib.md5(image.read_bytes()).hexdigest()
     assert (share / "sum").read_text().split()[0] == whole
 
@@ -137,6 +146,20 @@ def test_a_qcow2_disk_keeps_what_is_written(riscv64_linux: Path, tmp_path: Path)
     assert theirs == again
     subprocess.run(["qemu-img", "convert", "-O", "raw", str(image), str(raw)], check=True)
     check_ext4(raw)
+
+
+def test_devices_work_again_after_a_reset(riscv64_linux: Path, tmp_path: Path) -> None:
+    image = make_ext4(tmp_path, "disk.img")
+    script = (
+        "set -e; mount -t ext4 /dev/vda /mnt; dd if=/dev/hwrng bs=100 count=1 | wc -c; "
+        "if [ ! -e /mnt/again ]; then touch /mnt/again; umount /mnt; reboot -f; sleep 9; fi; "
+        "umount /mnt; echo came back"
+    )
+    drive = ("-drive", f"file={image},format=raw", "-device", "virtio-rng-device")
+    output = boot(riscv64_linux, JITEMU, script, "ext4", *drive)
+    assert output.count("GUEST-READY") == 1, "the first was taken off by boot()"
+    assert output.endswith("came back\n")
+    check_ext4(image)
 
 
 def test_readme_shows_this_device() -> None:

@@ -157,7 +157,8 @@ def create(path: str, options: CreateOptions) -> None:
     file = HostFile(path, read_only=False, create=True)
     try:
         lock_image(file, False)
-        file.resize(0)
+        if file.grows:
+            file.resize(0)
         if options.data_file:
             _make_data_file(options)
         image = _lay_out(file, header)
@@ -233,7 +234,7 @@ def preallocate(image: Qcow2Image, offset: int, length: int, mode: str) -> None:
     end = data.size
     if not image.external:
         end = image.refcounts.tail() << image.cluster_bits
-    if data.size < end:
+    if data.size < end and data.grows:
         data.resize(end)
     if mode == "falloc" and isinstance(data, HostFile):
         data.preallocate(0, end)

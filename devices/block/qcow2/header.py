@@ -141,7 +141,7 @@ class Header:
         return head + extensions + end + name
 
     def _has_extensions(self) -> bool:
-        return bool(self.backing_format or self.unknown_extensions)
+        return bool(self.backing_format or self.crypt_length or self.unknown_extensions)
 
     def _extensions(self, names: FeatureNames) -> bytes:
         found: list[tuple[int, bytes]] = []

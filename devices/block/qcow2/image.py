@@ -94,8 +94,6 @@ class Qcow2Image(BlockImage):
         self.data_file = image
         self.tables.data_file = image
 
-    # -- reading
-
     def readv(self, offset: int, buffers: Sequence[memoryview]) -> None:
         length = total(buffers)
         check_range(self, offset, length)
@@ -144,8 +142,6 @@ class Qcow2Image(BlockImage):
             self._unpacked = entry, plain
         inside = offset & self.header.cluster_size - 1
         store(pieces, memoryview(self._unpacked[1])[inside : inside + count])
-
-    # -- writing
 
     def writev(self, offset: int, buffers: Sequence[memoryview]) -> None:
         length = total(buffers)
@@ -279,8 +275,6 @@ class Qcow2Image(BlockImage):
         self.map.erase(0, -(-self.size >> self.cluster_bits))
         self.flush()
 
-    # -- state
-
     def save_header(self) -> None:
         """Write the header cluster."""
         self.file.write(0, self.header.pack())
@@ -339,7 +333,7 @@ class Qcow2Image(BlockImage):
     def _pad_file(self) -> None:
         """Readers may expect the last compressed cluster's sectors to be there."""
         end = -(-self._packed_end & -self.header.cluster_size)
-        if self.file.size < end:
+        if self.file.size < end and self.file.grows:
             self.file.resize(end)
 
     def extent(self, offset: int, length: int) -> Extent:

@@ -335,10 +335,14 @@ class ClusterMap:
     def _change(self, offset: int, count: int, change: EntryChange) -> None:
         tables = self.image.tables
         end = offset + (count << self.bits)
+        nothing_stays = change(0) == 0
         while offset < end:
             span = self.span(offset, end - offset)
             index = offset >> self.l2_bits
             table = tables.at(index)
+            if table is None and nothing_stays:
+                offset += span
+                continue
             old = self._slice(table, offset, span)
             new = array("Q", map(change, old))
             if new != old:

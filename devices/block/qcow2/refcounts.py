@@ -131,7 +131,13 @@ class Refcounts:
 
     def free(self, offset: int, count: int = 1, discard: bool = False) -> None:
         """Drop a reference of clusters once the tables no longer have it."""
-        self._pending.append((offset >> self._shift, count, discard))
+        cluster = offset >> self._shift
+        if self._pending:
+            first, length, same = self._pending[-1]
+            if first + length == cluster and same == discard:
+                self._pending[-1] = first, length + count, discard
+                return
+        self._pending.append((cluster, count, discard))
 
     def release(self) -> None:
         """The file's tables are up to date: what was freed may be used again."""
@@ -139,9 +145,17 @@ class Refcounts:
         for cluster, count, discard in pending:
             self.change(cluster, count, -1)
             if discard:
-                for k in range(cluster, cluster + count):
-                    if not self.get(k):
-                        self._file.discard(k << self._shift, 1 << self._shift)
+                self._discard_free(cluster, cluster + count)
+
+    def _discard_free(self, cluster: int, end: int) -> None:
+        """Give the host what nothing refers to any more, in runs."""
+        while cluster < end:
+            stop = cluster
+            while stop < end and not self.get(stop):
+                stop += 1
+            if stop > cluster:
+                self._file.discard(cluster << self._shift, stop - cluster << self._shift)
+            cluster = stop + 1
 
     def allocate(self, count: int) -> tuple[int, int]:
         """Offset and number (at most ``count``) of adjacent clusters, now counted once."""
@@ -190,7 +204,11 @@ class Refcounts:
 
     def tail(self) -> int:
         """The first cluster behind the file and all that is in use."""
-        return max(-(-self._file.size >> self._shift), self.last_used() + 1)
+        return max(self._file_end(), self.last_used() + 1)
+
+    def _file_end(self) -> int:
+        """The first cluster behind the file; a device's end says nothing of what is used."""
+        return -(-self._file.size >> self._shift) if self._file.grows else 0
 
     def last_used(self) -> int:
         """The last cluster with a count; -1 if none has."""
@@ -203,7 +221,10 @@ class Refcounts:
         return -1
 
     def _create(self, index: int) -> _Block:
-        """A block for clusters that have none, in the first of them."""
+        """A block for clusters that have none, in the first of them that the file has not got.
+
+        Clusters before it count as used: if a damaged table lost their block, they are.
+        """
         if index >= MAX_REFTABLE_BYTES // 8:
             raise OSError(errno.EFBIG, f"{self._file.name}: the refcount table cannot grow further")
         if index >= len(self.table):
@@ -211,8 +232,12 @@ class Refcounts:
             block = self._load(index)
             if block:
                 return block
-        block = self._place(index, index * self.per_block)
-        self._mark(index, block, 0, 1)
+        first = index * self.per_block
+        used = max(0, self._file_end() - first)
+        if index == 0 or used >= self.per_block:
+            raise OSError(errno.EIO, f"{self._file.name}: refcount block {index} is missing")
+        block = self._place(index, first + used)
+        self._mark(index, block, 0, used + 1)
         return block
 
     def _place(self, index: int, cluster: int) -> _Block:

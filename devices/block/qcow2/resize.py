@@ -36,7 +36,7 @@ def resize(image: Qcow2Image, size: int) -> None:
     image.flush()
     image.save_header()
     image.file.flush()
-    if image.external:
+    if image.external and image.data_file.grows:
         image.data_file.resize(-(-size // 512) * 512)
 
 
@@ -70,7 +70,7 @@ def _clear_behind(image: Qcow2Image, start: int, end: int) -> None:
 
 def _trim_file(image: Qcow2Image) -> None:
     """Give the host what is behind the last cluster in use."""
-    if image.external or image.tables.lazy:
+    if image.external or image.tables.lazy or not image.file.grows:
         return
     image.tables.write_counts()
     used = image.refcounts.last_used() + 1 << image.cluster_bits

@@ -225,10 +225,14 @@ class SubclusterMap(ClusterMap):
     def _change_entries(self, offset: int, count: int, change: PairChange) -> None:
         tables = self.image.tables
         end = offset + (count << self.bits)
+        nothing_stays = change(0, 0) == (0, 0)
         while offset < end:
             span = self.span(offset, end - offset)
             number = span >> self.bits
             table = tables.at(offset >> self.l2_bits)
+            if table is None and nothing_stays:
+                offset += span
+                continue
             at = 2 * self.index(offset)
             old = table.entries[at : at + 2 * number] if table else array("Q", bytes(16 * number))
             new = array("Q")

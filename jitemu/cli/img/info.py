@@ -11,6 +11,7 @@ from jitemu.cli.img.output import human_size, nested_text, pretty
 from jitemu.cli.options import Parsed, flag
 from jitemu.devices.block.hostfile import HostFile
 from jitemu.devices.block.image import BlockImage
+from jitemu.devices.block.nested import NestedFile
 from jitemu.devices.block.opening import Mode, backing_name, luks_header, open_named
 from jitemu.devices.block.qcow2 import bitmaps as bits
 from jitemu.devices.block.qcow2 import header as h
@@ -25,7 +26,7 @@ CHAIN = flag("backing-chain", "describe the backing images too")
 def host_file(image: BlockImage) -> HostFile | None:
     """The file below all."""
     while not isinstance(image, HostFile):
-        if not isinstance(image, (Qcow2Image, RawImage)):
+        if not isinstance(image, (Qcow2Image, RawImage, NestedFile)):
             return None
         image = image.file
     return image
