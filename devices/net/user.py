@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
+from jitemu.devices.net.fragments import Reassembler, is_fragment
 from jitemu.devices.net.netdev import Netdev
 from jitemu.devices.net.slirp import (
     FOREVER_MS,
@@ -184,6 +185,7 @@ class UserNet(Netdev):
         self.mtu = config.mtu
         self._network = config
         self._slirp = Slirp(config, loop.monotonic_ns)
+        self._reassembler = Reassembler()
         self._epoll = select.epoll()
         self._registered: dict[int, int] = {}
         self._watched: list[tuple[int, int]] = []
@@ -263,7 +265,9 @@ class UserNet(Netdev):
     def send(self, frames: Sequence[Frame]) -> int:
         for frame in frames:
             self.sent(frame)
-            self._slirp.input(frame)
+            whole = self._reassembler.add(frame) if is_fragment(frame) else frame
+            if whole is not None:
+                self._slirp.input(whole)
         self._after()
         return len(frames)
 

@@ -69,11 +69,16 @@ class Emulator:
         if wait:
             ends += ["-serial", f"file:{folder}/serial"]
         self.process = subprocess.Popen([*command, *ends, *words], cwd=ROOT)
-        self.talk = Talk(folder / "mon")
-        deadline = time.monotonic() + TIMEOUT_S
-        while wait and wait.encode() not in (folder / "serial").read_bytes():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        try:
+            self.talk = Talk(folder / "mon")
+            deadline = time.monotonic() + TIMEOUT_S
+            while wait and wait.encode() not in (folder / "serial").read_bytes():
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        except BaseException:
+            self.process.kill()
+            self.process.wait()
+            raise
 
     def ask(self, command: str) -> str:
         return self.talk.ask(command)

@@ -7,6 +7,7 @@ import resource
 import socket
 import struct
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -356,6 +357,42 @@ def test_a_guest_that_does_not_read_holds_the_host_up(loop: EventLoop, wires: li
     turn_for(loop, 0.02)
     wire.full = False
     wire.take()
+    assert host_mac(wire)
+
+
+def fragment(packet: bytes, first: int, last: int) -> bytes:
+    """Bytes [first, last) of a packet's payload as a fragment in a frame."""
+    more = 0x2000 if 20 + last < len(packet) else 0
+    head = bytearray(packet[:20])
+    head[2:4] = struct.pack(">H", 20 + last - first)
+    head[4:8] = struct.pack(">HH", 77, first >> 3 | more)
+    head[10:12] = bytes(2)
+    head[10:12] = struct.pack(">H", eth.checksum(bytes(head)))
+    return eth.ethernet(b"\x52\x55\x0a\0\2\2", eth.IP, bytes(head) + packet[20 + first : 20 + last])
+
+
+def test_fragments(wire: Wire) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        server.settimeout(5)
+        host_mac(wire)
+        data = random.Random(4).randbytes(5000)
+        packet = eth.udp((GUEST, 9), (HOST, server.getsockname()[1]), data)
+        cuts = [*range(0, 5008, 1480), 5008]
+        parts = [fragment(packet, a, b) for a, b in pairwise(cuts)]
+        wire.send(*parts)
+        assert server.recv(9000) == data
+        # out of order, overlapping, cut short: nothing comes of it, and nothing else happens
+        wire.send(*reversed(parts))
+        wire.send(parts[0], parts[0], parts[2], parts[3])
+        wire.send(parts[0], fragment(packet, 1472, 2960), *parts[2:])
+        wire.send(parts[1][:-1], parts[3], parts[0][:30])
+        for number in range(100):
+            packet = packet[:16] + bytes((10, 0, 2, number)) + packet[20:]
+            wire.send(fragment(packet, 0, 800))
+        server.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            server.recv(9000)
     assert host_mac(wire)
 
 
