@@ -12,7 +12,7 @@ from jitemu.ir.state import Layout
 
 Names = dict[int, str]
 
-_INTRINSIC = re.compile(r"call (\S+|<[^>]+>) @(llvm\.[\w.]+)\(([^)]*)\)")
+_INTRINSIC = re.compile(r"call (\S+|<[^>]+>) @(llvm\.[\w.]+)\((.*)\)")
 
 
 @functools.cache
@@ -236,7 +236,7 @@ def _split(args: str) -> list[str]:
             parts.append(current.strip())
             current = ""
             continue
-        depth += (char in "<{") - (char in ">}")
+        depth += (char in "<{(") - (char in ">})")
         current += char
     if current.strip():
         parts.append(current.strip())

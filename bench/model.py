@@ -78,6 +78,7 @@ CONTESTANTS = {
         Contestant(QEMU, ("qemu-riscv64",), ("qemu-system-riscv64",)),
         _jitemu("baseline", *BASELINE),
         _jitemu("regions"),
+        _jitemu("no-cache", "-no-cache"),
         _jitemu("baseline-cold", *BASELINE, cold=True),
         _jitemu("regions-cold", cold=True),
     )

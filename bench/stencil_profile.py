@@ -2,7 +2,8 @@
 
     python -m bench.stencil_profile [--top N] FILE... > frontends/riscv/stencil_profile.txt
 
-FILE is a riscv64 ELF file (its executable sections are read) or a raw kernel Image.
+FILE is a riscv64 ELF file (its executable sections are read) or a raw kernel Image; with
+``--guest arm`` one whose code is T32, with ``--guest arm-a32`` one whose code is A32.
 """
 
 from __future__ import annotations
@@ -15,9 +16,18 @@ from pathlib import Path
 
 from jitemu.backend_llvm.stencil_keys import Key, place_letter
 from jitemu.backend_llvm.stencils import Shape, shape_of
+from jitemu.frontends.arm.cpu import parse_cpu as parse_arm
 from jitemu.frontends.riscv.cpu import parse_cpu
 from jitemu.runtime.guest import Guest
-from jitemu.runtime.guests import riscv64_user
+from jitemu.runtime.guests import arm_user, riscv64_user
+
+
+GUESTS = {
+    "riscv64": (lambda: riscv64_user(parse_cpu("rv64")), 0),
+    "arm": (lambda: arm_user(parse_arm("max")), 1),
+    "arm-a32": (lambda: arm_user(parse_arm("max")), 0),
+}
+"""How it is made, and the pc word to begin at."""
 
 
 def code_of(path: Path) -> Iterator[bytes]:
@@ -34,26 +44,27 @@ def code_of(path: Path) -> Iterator[bytes]:
                 yield section.data()
 
 
-def count(guest: Guest, code: bytes, counts: Counter[str]) -> None:
-    """Add the stencils that a piece of code wants, in linear order."""
+def count(guest: Guest, code: bytes, counts: Counter[str], start: int = 0) -> None:
+    """Add the stencils that a piece of code wants, in linear order from pc word ``start``."""
     shapes: dict[str, Shape] = {}
-    at = 0
-    while at + 4 <= len(code):
-        decoded = guest.decoder.decode(int.from_bytes(code[at : at + 4], "little"))
+    pc = start
+    step = 4 if guest.address_bits >> 32 == 0 and not start & 1 else 2
+    while (at := guest.decoder.address_of(pc)) + 4 <= len(code):
+        decoded = guest.decoder.decode_at(pc, code[at : at + 4])
         if decoded is None:
-            at += 2
+            pc = (at + step) | start
             continue
-        at += decoded.length
-        name = decoded.insn.name
-        if name not in shapes:
-            shapes[name] = shape_of(guest.target, decoded.insn)
-        shape = shapes[name]
-        places = "".join(
-            place_letter(guest.target, kind, decoded.fields[field])
-            for field, kind in shape.registers
-        )
-        backward = shape.jumps and decoded.fields[shape.target or ""] <= 0
-        counts[str(Key(name, places, backward))] += 1
+        pc = guest.decoder.following(pc, decoded)
+        for insn, fields in decoded.parts or ((decoded.insn, decoded.fields),):
+            name = insn.stencil
+            if name not in shapes:
+                shapes[name] = shape_of(guest.target, insn)
+            shape = shapes[name]
+            places = "".join(
+                place_letter(guest.target, kind, fields[field]) for field, kind in shape.registers
+            )
+            backward = shape.jumps and fields[shape.target or ""] <= 0
+            counts[str(Key(name, places, backward))] += 1
 
 
 def main() -> None:
@@ -61,13 +72,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--top", type=int, default=4000, help="how many keys (%(default)s)")
     parser.add_argument("file", nargs="+", type=Path)
+    parser.add_argument("--guest", choices=GUESTS, default="riscv64", help="(%(default)s)")
     args = parser.parse_args()
-    guest = riscv64_user(parse_cpu("rv64"))
+    make, start = GUESTS[args.guest]
+    guest = make()
     total: Counter[str] = Counter()
     for path in args.file:
         counts: Counter[str] = Counter()
         for code in code_of(path):
-            count(guest, code, counts)
+            count(guest, code, counts, start)
         size = counts.total()
         for key, n in counts.items():
             total[key] += n * 1_000_000 // size  # every program weighs the same

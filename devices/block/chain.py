@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from jitemu.devices.block.access import set_writable
 from jitemu.devices.block.image import BlockImage, Extent
@@ -28,15 +28,6 @@ def chain_of(image: BlockImage) -> list[BlockImage]:
         found.append(now)
         now = backing_of(now)
     return found
-
-
-def extents(image: BlockImage, start: int = 0, end: int | None = None) -> Iterator[Extent]:
-    """How an image's own layer stores a range, piece by piece."""
-    stop = image.size if end is None else end
-    while start < stop:
-        found = image.extent(start, stop - start)
-        yield found
-        start += found.length
 
 
 def extent_in_chain(

@@ -14,7 +14,6 @@ import struct
 
 CONSISTENT_READ = 0
 WRITE = 1
-WRITE_UNCHANGED = 2
 RESIZE = 3
 NAMES = ("consistent read", "write", "write unchanged", "resize")
 _USED = 100

@@ -93,7 +93,7 @@ class ArmDecoder(Decoder):
             tree, word = T32, low << 16 | word >> 16
         elif word >> 28 == 15:
             tree = UNCONDITIONAL
-        key = (tree, word, state >> 4)
+        key = (tree, word, state >> 4 if state else ALWAYS)
         if key not in self.known:
             self.known[key] = self._whole(tree, word, length, state)
         return self.known[key]

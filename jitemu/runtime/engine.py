@@ -378,7 +378,8 @@ class Processor:
         host = self.space.arena.read(record.code, record.host_size)
         tracer = self.space.tracer
         if tracer is not None:
-            tracer.translated(record, self.guest_bytes(record), host, self.state["ctx"])
+            places = self.space.tables.pieces(record)
+            tracer.translated(record, self.guest_bytes(record), host, self.state["ctx"], places)
 
     def add_page(self, number: int) -> None:
         """Make a page of guest code known to native code."""

@@ -63,12 +63,12 @@ _NATIVE_MODULES: dict[str, tuple[str, ...]] = {"user": (), "system": ("fetch", "
 """Modules whose import defines native functions that instructions and the engine call."""
 
 
-def _profile() -> list[Key]:
+def _profile(frontend: str) -> list[Key]:
     from importlib.resources import files
 
     from jitemu.backend_llvm.stencil_keys import parse_key
 
-    text = files("jitemu.frontends.riscv").joinpath("stencil_profile.txt").read_text()
+    text = files(f"jitemu.frontends.{frontend}").joinpath("stencil_profile.txt").read_text()
     return [parse_key(line) for line in text.split()]
 
 
@@ -128,7 +128,7 @@ def riscv64_user(cpu: CpuModel) -> Guest:
         target=_target("user", registers.RiscvState),
         definitions=_definitions(cpu, "user"),
         roots=(*USER_ROOTS, "user_rounding"),
-        common_keys=_profile,
+        common_keys=lambda: _profile("riscv"),
         context=_no_context,
         instead=lambda name, extension, ctx, names: rounded_instead(name, ctx, names),
         register_names=_names(),
@@ -167,7 +167,7 @@ def riscv64_system(cpu: CpuModel) -> Guest:
         target=target,
         definitions=_definitions(cpu, "system"),
         roots=SYSTEM_ROOTS,
-        common_keys=_profile,
+        common_keys=lambda: _profile("riscv"),
         context=context,
         instead=instead,
         register_names=_names(),
@@ -214,7 +214,7 @@ def arm_user(cpu: ArmModel) -> Guest:
         target=Target("user", layout, arm_registers.CLASSES, "r", pinned, {}, _arm_emitter, True),
         definitions=_arm_definitions(cpu),
         roots=USER_ROOTS,
-        common_keys=list,
+        common_keys=lambda: _profile("arm"),
         context=_arm_context,
         instead=lambda name, extension, ctx, names: None,
         register_names={"r": arm_registers.R_NAMES},

@@ -19,7 +19,6 @@ from jitemu.system.chardev_files import (
     StdioChardev,
     StdioOptions,
 )
-from jitemu.system.chardev_sockets import SocketChardev, SocketOptions
 from jitemu.system.mux import Mux
 
 if TYPE_CHECKING:
@@ -57,9 +56,9 @@ class Request(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """A row: the class of its options, those that have to be given, and its maker."""
+    """A row: what gives the class of its options, those that have to be given, its maker."""
 
-    options: type[Any]
+    options: Callable[[], type[Any]]
     required: tuple[str, ...]
     make: Callable[[Request], NullChardev]
 
@@ -90,17 +89,25 @@ def _pty(request: Request) -> NullChardev:
     return PtyChardev(request.chardevs.loop, request.label, request.where)
 
 
+def _socket_options() -> type[Any]:
+    from jitemu.system.chardev_sockets import SocketOptions
+
+    return SocketOptions
+
+
 def _socket(request: Request) -> NullChardev:
+    from jitemu.system.chardev_sockets import SocketChardev
+
     return SocketChardev(request.chardevs.loop, request.options, request.where)
 
 
 KINDS: dict[str, Kind] = {
-    "null": Kind(NoOptions, (), _null),
-    "stdio": Kind(StdioOptions, (), _stdio),
-    "file": Kind(FileOptions, ("path",), _file),
-    "pipe": Kind(PipeOptions, ("path",), _pipe),
-    "pty": Kind(NoOptions, (), _pty),
-    "socket": Kind(SocketOptions, (), _socket),
+    "null": Kind(lambda: NoOptions, (), _null),
+    "stdio": Kind(lambda: StdioOptions, (), _stdio),
+    "file": Kind(lambda: FileOptions, ("path",), _file),
+    "pipe": Kind(lambda: PipeOptions, ("path",), _pipe),
+    "pty": Kind(lambda: NoOptions, (), _pty),
+    "socket": Kind(_socket_options, (), _socket),
 }
 SHORT_FORMS = "stdio, mon:stdio, pty, null, none, file:PATH, pipe:PATH, unix:PATH, tcp:HOST:PORT"
 
@@ -134,7 +141,9 @@ def listing_of(kind: str) -> str:
     """What ``-chardev KIND,help`` prints."""
     if kind not in KINDS:
         fail(f"-chardev {kind}: no such backend; there are {', '.join(KINDS)}")
-    return "\n".join([f"{kind} options:", *describe(KINDS[kind].options), *describe(CommonOptions)])
+    return "\n".join(
+        [f"{kind} options:", *describe(KINDS[kind].options()), *describe(CommonOptions)]
+    )
 
 
 class Chardevs:
@@ -227,7 +236,7 @@ class Chardevs:
             fail(f"{where}: '{kind}' is not a valid char driver; there are {', '.join(KINDS)}")
         shared = names(CommonOptions)
         common = take(CommonOptions, [p for p in pairs if p[0] in shared], where)
-        options = take(row.options, [p for p in pairs if p[0] not in shared], where)
+        options = take(row.options(), [p for p in pairs if p[0] not in shared], where)
         for name in row.required:
             if not getattr(options, name):
                 fail(f"{where}: chardev: {kind}: no {name} given")

@@ -21,7 +21,6 @@ from jitemu.system.eventloop import EventLoop
 from jitemu.system.firmware import Firmware
 from jitemu.system.hart import STIP, HartExit
 from jitemu.system.images import check_gzip
-from jitemu.system.monitor.plugs import save
 from jitemu.system.monitor.session import Monitor
 from jitemu.system.plugging import Backends, BoardHost, place
 from jitemu.system.terminal import SignalGuard, block_signals
@@ -118,7 +117,8 @@ def _space(config: MachineConfig) -> PhysicalSpace:
     try:
         return make_space(config.memory)
     except (OSError, OverflowError, ValueError) as error:
-        fail(f"-m: cannot have {config.memory >> 20} MiB of RAM: {error}")
+        reason = error.strerror if isinstance(error, OSError) else error
+        fail(f"-m: cannot have {config.memory >> 20} MiB of RAM: {reason}")
 
 
 class Machine:
@@ -385,6 +385,8 @@ class Machine:
 
     def save_disks(self) -> list[str]:
         """Commit every drive that has a backing image; what went wrong."""
+        from jitemu.system.monitor.plugs import save
+
         drives = self.backends.of_kind("drive")
         return [line for drive in drives if drive.has_backing for line in save(drive)]
 

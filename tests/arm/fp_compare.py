@@ -27,6 +27,14 @@ LISTED = ("rx", "ry", "rz")
 """Fields of the registers of a list behind its first."""
 
 
+ROUNDED_OTHERWISE = {
+    f"vcvt_f{width}_{sign}{size}_fixed" for width in (32, 64) for sign in "su" for size in (16, 32)
+}
+"""VFP's conversions of fixed point round to nearest; Unicorn's as FPSCR says."""
+SHORT_VECTORS = 0x00370000
+"""FPSCR's LEN and STRIDE, which Unicorn's processor has."""
+
+
 def is_structure(insn: Instruction) -> bool:
     """VLD1 to VST4."""
     return insn.match >> 24 in (0xF4, 0xF9)
@@ -75,8 +83,10 @@ def predictable(insn: Instruction, case: FpCase, reference: FpReference) -> bool
         return False
     if decoded.insn.steps is not None and f["words"] > 32:
         return False
-    if name.endswith("_fixed") and name.startswith("vcvt_f") and case.fpscr >> 22 & 3:
-        return False  # rounds to nearest; Unicorn as FPSCR says
+    if name in ROUNDED_OTHERWISE and case.fpscr >> 22 & 3:
+        return False
+    if name == "vmsr" and case.registers[f["rt"]] & SHORT_VECTORS:
+        return False
     if f.get("rn") == 15 and decoded.insn.operands[:1] != ("rn",) and "off" in f:
         return not case.thumb or "literal" in decoded.insn.name
     if decoded.insn.steps is not None:

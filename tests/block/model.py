@@ -25,7 +25,7 @@ _LENGTHS = (1, 511, 512, 4096, 20_000, 65536, 1 << 20)
 
 def qemu(*words: str) -> str:
     """Run a program of QEMU's; what it printed.  AssertionError if it fails."""
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, (words, done.returncode, done.stdout, done.stderr)
     return done.stdout
 

@@ -311,8 +311,6 @@ SCRIPTS: dict[str, str] = {
         check --object secret,id=s,data=pw --image-opts \
             driver=qcow2,file.filename=e.qcow2,encrypt.key-secret=s
         map e.qcow2
-        measure --object secret,id=s,data=pw -O qcow2 --size 1G \
-            -o encrypt.format=luks,encrypt.key-secret=s
     """,
     "command lines": """
         foo

@@ -20,7 +20,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 def test_help_lists_the_commands() -> None:
     done = run("help")
     assert done.returncode == 0
-    for command in ("user-riscv64", "system-riscv64", "get", "cache", "help", "version"):
+    for command in ("user-riscv64", "system-riscv64", "get", "cache", "img", "help", "version"):
         assert f"\n  {command}" in done.stdout
     assert run("--help").stdout == done.stdout
 

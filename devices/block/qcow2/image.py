@@ -94,8 +94,6 @@ class Qcow2Image(BlockImage):
         self.data_file = image
         self.tables.data_file = image
 
-    # -- reading
-
     def readv(self, offset: int, buffers: Sequence[memoryview]) -> None:
         length = total(buffers)
         check_range(self, offset, length)
@@ -144,8 +142,6 @@ class Qcow2Image(BlockImage):
             self._unpacked = entry, plain
         inside = offset & self.header.cluster_size - 1
         store(pieces, memoryview(self._unpacked[1])[inside : inside + count])
-
-    # -- writing
 
     def writev(self, offset: int, buffers: Sequence[memoryview]) -> None:
         length = total(buffers)
@@ -278,8 +274,6 @@ class Qcow2Image(BlockImage):
         self._begin_change(0, self.size)
         self.map.erase(0, -(-self.size >> self.cluster_bits))
         self.flush()
-
-    # -- state
 
     def save_header(self) -> None:
         """Write the header cluster."""

@@ -12,6 +12,7 @@ from jitemu.cli.options import size as parse_bytes
 from jitemu.devices.block.qcow2 import amend
 from jitemu.devices.block.qcow2 import header as h
 from jitemu.devices.block.qcow2.image import Qcow2Image
+from jitemu.devices.block.qcow2.keys import KeySlots
 from jitemu.messages import fail
 
 FORCE = flag("force", "do what may lose all keys")
@@ -63,17 +64,13 @@ def _change_keys(image: Qcow2Image, given: dict[str, str], parsed: Parsed) -> No
     state = given.get("encrypt.state", "")
     if state not in ("active", "inactive"):
         fail("Parameter 'encrypt.state' expects 'active' or 'inactive'")
-    assert image.cipher_password is not None
-    amend.change_keys(
-        image,
-        state,
-        new=secret("encrypt.new-secret"),
-        old=secret("encrypt.old-secret"),
-        slot=int(given["encrypt.keyslot"], 0) if "encrypt.keyslot" in given else None,
-        master_from=image.cipher_password,
-        milliseconds=int(given.get("encrypt.iter-time", "2000"), 0),
-        force=parsed[FORCE],
-    )
+    slot = int(given["encrypt.keyslot"], 0) if "encrypt.keyslot" in given else None
+    slots = KeySlots(image, parsed[FORCE])
+    if state == "active":
+        milliseconds = int(given.get("encrypt.iter-time", "2000"), 0)
+        slots.add(secret("encrypt.new-secret"), slot, milliseconds)
+    else:
+        slots.remove(secret("encrypt.old-secret"), slot)
 
 
 def run(parsed: Parsed) -> int:

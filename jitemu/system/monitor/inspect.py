@@ -32,7 +32,6 @@ DIGITS = {  # characters of a number of so many bytes
     "d": {1: 3, 2: 5, 4: 10, 8: 20},
 }
 DIGITS["u"] = DIGITS["d"]
-USUAL = Format(1, "x", 4)
 
 
 def _physical(monitor: Monitor, address: int, size: int) -> bytes | None:

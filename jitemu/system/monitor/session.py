@@ -5,8 +5,15 @@ from __future__ import annotations
 import os
 
 from jitemu.messages import UserError, version
-from jitemu.system.monitor import control, info, inspect, plugs
-from jitemu.system.monitor.commands import COMMANDS, INFO, Command, CommandError, Line, UsageError
+from jitemu.system.monitor.commands import (
+    COMMANDS,
+    INFO,
+    Command,
+    CommandError,
+    Format,
+    Line,
+    UsageError,
+)
 from jitemu.system.monitor.readline import Readline
 
 TYPE_CHECKING = False
@@ -14,8 +21,6 @@ if TYPE_CHECKING:
     from jitemu.system.chardev import NullChardev
     from jitemu.system.machine import Machine
 
-COMMAND_FILES = (control, info, inspect, plugs)
-"""Importing them declares the commands."""
 PROMPT = "(qemu) "
 """What scripts that talk to monitors wait for."""
 
@@ -30,7 +35,7 @@ class Monitor:
         self._typed = bytearray()
         self._busy = False
         self._greeted = False
-        self.last_format = inspect.USUAL
+        self.last_format = Format(1, "x", 4)
         """How memory was dumped the last time, which is how it goes on."""
         self._readline = Readline(PROMPT, self._write, self._complete)
         chardev.on_input = self._input
@@ -74,6 +79,7 @@ class Monitor:
                 self._run(line)
 
     def _complete(self, before: str) -> list[str]:
+        _declare()
         words = before.split(" ")
         table = COMMANDS if len(words) == 1 else INFO if words[0] == "info" else {}
         if len(words) > 2 or (len(words) == 2 and words[0] in ("help", "?")):
@@ -109,6 +115,7 @@ class Monitor:
             run()
 
     def _find(self, text: str) -> tuple[Command, Line]:
+        _declare()
         line = Line(text, "", self.machine.hart.register)
         name = line.word("command")
         row = COMMANDS.get(name)
@@ -141,6 +148,13 @@ class Monitor:
         self._readline.show_prompt()
         if self._typed:
             self.machine.loop.call_soon(self._input)
+
+
+def _declare() -> None:
+    """The commands are declared by importing their files, which only who uses them pays for."""
+    from jitemu.system.monitor import control, info, inspect, plugs
+
+    _ = (control, info, inspect, plugs)
 
 
 def _files(start: str) -> list[str]:

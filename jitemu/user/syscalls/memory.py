@@ -44,7 +44,7 @@ def brk(thread: GuestThread, address: int) -> int:
     return thread.process.space.set_brk(address)
 
 
-@handles("mmap 222 - 9 ptr size prot mmapflags fd off")
+@handles("mmap 222 - 9 ptr size prot mmapflags fd hex")
 def mmap(
     thread: GuestThread, address: int, length: int, prot: int, flags: int, fd: int, offset: int
 ) -> int:
