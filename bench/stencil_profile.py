@@ -21,7 +21,6 @@ from jitemu.frontends.riscv.cpu import parse_cpu
 from jitemu.runtime.guest import Guest
 from jitemu.runtime.guests import arm_user, riscv64_user
 
-
 GUESTS = {
     "riscv64": (lambda: riscv64_user(parse_cpu("rv64")), 0),
     "arm": (lambda: arm_user(parse_arm("max")), 1),

@@ -492,8 +492,6 @@ class Decoder:
             node = child
         best: Instruction | None = None
         for insn in node:
-            if word & insn.mask == insn.match and (
-                best is None or insn.rank >= best.rank
-            ):
+            if word & insn.mask == insn.match and (best is None or insn.rank >= best.rank):
                 best = insn
         return best

@@ -229,6 +229,7 @@ for _name, _load_bit, _code in (("ldrd", 1, "10"), ("strd", 0, "11")):
                 rb="rt+1",
             )
 
+
 def _pair_literal() -> None:
     """T32's ldrd relative to the pc, whose low two bits count as 0."""
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from jitemu.ir import ops_vector as ops_vector  # for its rows
 from jitemu.ir.code import (
-    BITS,
     WIDTHS,
     Attr,
     Block,

@@ -19,7 +19,6 @@ from tests.arm.oracle import (
     random_word,
 )
 
-
 FLOATING = ("v", "aes", "sha1", "sha256")
 """Beginnings of the names that fp_compare looks at."""
 
