@@ -138,15 +138,20 @@ class Log:
             return
 
     def write_in_asm(
-        self, pc: int, code: bytes, symbol: str = "", privilege: int | None = None
+        self,
+        pc: int,
+        code: bytes,
+        symbol: str = "",
+        privilege: int | None = None,
+        frontend: str = "riscv",
     ) -> None:
         """A translated block's guest instructions; ``privilege`` in system mode only."""
-        from jitemu.trace_asm import guest_lines
+        from jitemu.trace_asm import DISASSEMBLERS
 
         head = [f"IN: {symbol}"]
         if privilege is not None:
             head.append(f"Priv: {privilege}; Virt: 0")
-        self.write("\n".join(["-" * 16, *head, *guest_lines(pc, code), "", ""]))
+        self.write("\n".join(["-" * 16, *head, *DISASSEMBLERS[frontend](pc, code), "", ""]))
 
     def write_op(self, text: str, optimised: bool = False) -> None:
         """A block's micro-ops, as text, before or after the passes."""
@@ -175,11 +180,12 @@ class Log:
         flags: int = 0,
         compile_flags: int = 0,
         hart: int = 0,
+        digits: int = 16,
     ) -> None:
         """A block about to run: its host address and guest pc."""
         self.write(
             f"Trace {hart}: {host:#x} "
-            f"[{0:016x}/{pc:016x}/{flags:08x}/{compile_flags:08x}] {symbol}\n"
+            f"[{0:0{digits}x}/{pc:0{digits}x}/{flags:08x}/{compile_flags:08x}] {symbol}\n"
         )
 
     def write_cpu(self, lines: Iterable[str]) -> None:

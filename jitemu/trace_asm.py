@@ -52,6 +52,40 @@ def guest_lines(pc: int, code: bytes) -> list[str]:
     return lines
 
 
+@cache
+def _arm(thumb: bool) -> capstone.Cs:
+    import capstone
+
+    mode = capstone.CS_MODE_THUMB if thumb else capstone.CS_MODE_ARM
+    return capstone.Cs(capstone.CS_ARCH_ARM, mode + capstone.CS_MODE_V8)
+
+
+def arm_lines(pc: int, code: bytes) -> list[str]:
+    """The same for A32 or, where bit 0 of pc is set, T32."""
+    address, thumb = pc & 0xFFFFFFFE, bool(pc & 1)
+    lines: list[str] = []
+    offset = 0
+    while offset < len(code):
+        halves = [code[i : i + 2][::-1].hex() for i in range(offset, offset + 4, 2)]
+        length = 4
+        if thumb:
+            length = 4 if code[offset + 1] >> 3 >= 0x1D else 2
+            raw = " ".join(halves[: length // 2])
+        else:
+            raw = halves[1] + halves[0]
+        word = code[offset : offset + length]
+        found: Any = next(_arm(thumb).disasm_lite(word, address + offset), None)
+        mnemonic, operands = (found[2], found[3]) if found else (f".{length}byte", raw)
+        raw = raw.ljust(9 if thumb else 8)
+        lines.append(f"{address + offset:#010x}:  {raw}  {mnemonic:<8} {operands}".rstrip())
+        offset += length
+    return lines
+
+
+DISASSEMBLERS = {"riscv": guest_lines, "arm": arm_lines}
+"""By the frontend's name."""
+
+
 def _guest_parts(pc: int, word: bytes) -> tuple[str, str, str]:
     """Mnemonic, operands and the target of what is relative to pc."""
     found: Any = next(_guest().disasm_lite(word, pc), None)

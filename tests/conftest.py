@@ -43,6 +43,12 @@ def riscv64_linux() -> Path:
 
 
 @pytest.fixture(scope="session")
+def armhf_root() -> Path:
+    """Debian's armhf programs, as ``jitemu get armhf-root`` gives them."""
+    return _fetch("armhf-root") / "root"
+
+
+@pytest.fixture(scope="session")
 def riscv64_root() -> Path:
     """A tree of Debian's riscv64 programs, for -L."""
     return _fetch("riscv64-root") / "root"

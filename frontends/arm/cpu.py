@@ -16,7 +16,7 @@ FEATURES: dict[str, tuple[str, tuple[str, ...]]] = {
     "div": ("sdiv and udiv", ("v7",)),
     "v8": ("ARMv8 AArch32: acquire and release, hlt", ("div",)),
     "crc": ("crc32", ("v8",)),
-    "swp": ("swp, before ARMv8", ()),
+    "swp": ("swp", ()),
     "vfp2": ("VFPv2", ()),
     "vfp3": ("VFPv3: constants, fixed point", ("vfp2",)),
     "vfp4": ("VFPv4: fused multiply-add, half precision", ("vfp3",)),
@@ -61,7 +61,7 @@ MODELS = {
     "cortex-a8": _with(*_V7),
     "cortex-a9": _with(*_V7),
     "cortex-a15": _with(*_V7, "div", "vfp4"),
-    "max": _with("crc", "vfp4", "aes", "sha1", "sha2"),
+    "max": _with("crc", "swp", "vfp4", "aes", "sha1", "sha2"),
 }
 MODELS["any"] = MODELS["max"]
 DEFAULT = "max"

@@ -11,6 +11,10 @@ from __future__ import annotations
 
 from jitemu.ir.state import RegisterClass, RuntimeState, Words
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
 SP, LR, PC = 13, 14, 15
 NZ = 16
 """The last result, sign-extended: N is bit 63, Z says that the low 32 bits are 0."""
@@ -55,6 +59,25 @@ class ArmState(RuntimeState):
     """AHP, DN, FZ and RMode at their places in FPSCR (the rounding mode is the unit's, too)."""
     idc: int
     """FPSCR.IDC: a denormal operand was taken as zero."""
+
+
+def status(r: Sequence[int], pc: int) -> int:
+    """CPSR: flags, GE, the Thumb bit and ITSTATE; ``r``: the class's words."""
+    nz, it = r[NZ], pc >> 32
+    word = 0x10 | (pc & 1) << 5 | (it & 3) << 25 | (it >> 2) << 10
+    word |= nz >> 63 << 31 | (nz & ADDRESS_BITS == 0) << 30 | r[GE] << 16
+    return word | r[C] << 29 | r[V] << 28 | r[Q] << 27
+
+
+def shown(words: Sequence[int], at: Mapping[str, int], pc: int) -> list[str]:
+    """The lines of -d cpu, in QEMU's shape."""
+    r = words[at["r"] : at["r"] + R.count]
+    values = [*r[:PC], pc & ADDRESS_BITS & ~1]
+    cells = [f"R{n:02}={value:08x}" for n, value in enumerate(values)]
+    word = status(r, pc)
+    flags = "".join(c if word >> (31 - n) & 1 else "-" for n, c in enumerate("NZCV"))
+    lines = [" ".join(cells[n : n + 4]) for n in range(0, 16, 4)]
+    return [*lines, f"PSR={word:08x} {flags} {'T' if pc & 1 else 'A'} usr32"]
 
 
 def following(pc: int, length: int) -> int:

@@ -66,7 +66,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "user-riscv64": (_user, "run a Linux program made for riscv64"),
     "user-arm": (_user_arm, "run a Linux program made for 32-bit ARM"),
     "system-riscv64": (_system, "run a riscv64 machine: kernel, firmware or bare metal"),
-    "get": (_get, "fetch a guest to run (riscv64-linux, riscv64-root)"),
+    "get": (_get, "fetch a guest to run (riscv64-linux, riscv64-root, armhf-root)"),
     "cache": (_cache, "show, limit or clear the translated code kept between runs"),
     "img": (_img, "make, convert, check and change disk images (raw, qcow2)"),
     "help": (_help, "print this help, or a command's (jitemu help get)"),

@@ -22,8 +22,9 @@ from jitemu.messages import fail, warn
 FORMAT = 3
 """Raised when what is written changes, so that folders made before are made again."""
 SUITES = ("trixie", "testing", "sid")
+ARMHF_SUITES = ("bookworm", "trixie")
+"""python3.11 is bookworm's, with the regression tests that it has for itself."""
 """The first is what guests are made of; the others serve while a mirror updates it."""
-ARCHITECTURE = "riscv64"
 MANIFEST = "manifest.json"
 
 IMAGE_PATH = re.compile(r"^boot/vmlinu[xz]-|^usr/lib/modules/[^/]+/vmlinu[xz]$")
@@ -36,6 +37,7 @@ ROOT_PACKAGES = """
     bash busybox-static bzip2 coreutils dash diffutils findutils gawk grep gzip libc-bin
     libc6 libstdc++6 lua5.4 openssl perl-base python3 sed sqlite3 tar xz-utils zstd
 """.split()
+ARMHF_PACKAGES = [*ROOT_PACKAGES, "libpython3.11-testsuite"]
 APPLETS = """
     [ ash awk base64 basename blkid bzip2 cat chmod chroot clear cmp cp cpio cut date dd df
     diff dirname dmesg du echo env expr false find free fsync getty grep gunzip gzip halt
@@ -163,8 +165,17 @@ def initramfs(busybox: bytes, modules: Mapping[str, bytes], sets: Mapping[str, l
 
 def riscv64_root(apt: Apt, folder: Path, steps: Steps) -> None:
     """A tree for ``jitemu user-riscv64 -L``: shells, coreutils, python3, openssl..."""
+    _root(apt, folder, steps, ROOT_PACKAGES)
+
+
+def armhf_root(apt: Apt, folder: Path, steps: Steps) -> None:
+    """The same for ``jitemu user-arm -L``."""
+    _root(apt, folder, steps, ARMHF_PACKAGES)
+
+
+def _root(apt: Apt, folder: Path, steps: Steps, names: list[str]) -> None:
     apt.update(steps.step("package lists"))
-    packages = apt.fetch(ROOT_PACKAGES, steps.step("packages"), closure=True)
+    packages = apt.fetch(names, steps.step("packages"), closure=True)
     progress = steps.step("unpacking")
     root = folder / "root"
     deb.unpack_tree(packages, root)
@@ -190,6 +201,7 @@ Builder = Callable[[Apt, Path, Steps], None]
 GUESTS: dict[str, tuple[Builder, str]] = {
     "riscv64-linux": (riscv64_linux, "Debian's riscv64 kernel and a busybox initramfs"),
     "riscv64-root": (riscv64_root, "a tree of Debian's riscv64 programs for user-riscv64 -L"),
+    "armhf-root": (armhf_root, "a tree of Debian's armhf programs for user-arm -L"),
 }
 
 
@@ -224,11 +236,12 @@ def make(name: str, target: Path, find_mirror: Callable[[], str], steps: Steps) 
 def _build(name: str, fresh: Path, mirror: str, steps: Steps) -> str:
     """Fill the folder ``fresh`` from the first suite whose files agree; the suite's name."""
     first: OutOfStep | None = None
-    for suite in SUITES:
+    architecture = name.partition("-")[0]
+    for suite in ARMHF_SUITES if architecture == "armhf" else SUITES:
         state = fresh.with_name(fresh.name + ".apt")
         try:
             fresh.mkdir(parents=True)
-            GUESTS[name][0](Apt(state, mirror, suite, ARCHITECTURE), fresh, steps)
+            GUESTS[name][0](Apt(state, mirror, suite, architecture), fresh, steps)
         except OutOfStep as error:
             first = first or error
             shutil.rmtree(fresh)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Mapping
+    from collections.abc import Callable, Container, Mapping, Sequence
 
     from jitemu.backend_llvm.stencil_keys import Key, Target
     from jitemu.isa import Decoder, Isa
@@ -32,6 +32,7 @@ class Guest:
         illegal: str,
         address_bits: int = (1 << 64) - 1,
         around: Mapping[str, str] | None = None,
+        cpu_lines: Callable[[Sequence[int], Mapping[str, int], int], list[str]] | None = None,
     ) -> None:
         self.name = name
         self.frontend = frontend
@@ -57,6 +58,8 @@ class Guest:
         self.around = around or {}
         """Definitions that translation puts around others, by name: predicates (the first),
         read_pc, write_pc."""
+        self.cpu_lines = cpu_lines
+        """How -d cpu shows the state (its words, where they are, and pc); None: by names."""
         self.address_bits = address_bits
         """The bits of a pc word that are an address: all, or fewer than 32 and then bit 0 and
         the bits from 32 up choose the context."""

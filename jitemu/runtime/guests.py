@@ -220,6 +220,7 @@ def arm_user(cpu: ArmModel) -> Guest:
         register_names={"r": arm_registers.R_NAMES},
         illegal="illegal",
         address_bits=arm_registers.ADDRESS_BITS,
+        cpu_lines=arm_registers.shown,
         around={"predicates": "skip_0", "read_pc": "read_pc", "write_pc": "write_pc"},
     )
 

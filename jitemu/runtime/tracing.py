@@ -42,11 +42,13 @@ class Tracer:
         ``places``: of each instruction the offset in the host code and the pc.
         """
         log = self.log
-        if not log.wants(block.pc):
+        address = self.guest.address_of(block.pc)
+        if not log.wants(address):
             return
         if log.in_asm:
             privilege = self.privilege(ctx) if self.privilege else None
-            log.write_in_asm(block.pc, code, self.symbol(block.pc), privilege)
+            frontend = self.guest.frontend
+            log.write_in_asm(block.pc, code, self.symbol(address), privilege, frontend)
         if log.op or log.op_opt:
             from jitemu.ir.passes import optimize
             from jitemu.ir.text import print_function
@@ -65,40 +67,46 @@ class Tracer:
         from jitemu.ir.code import Function
 
         function = Function(f"tb_{pc:x}")
-        at = 0
+        decoder = self.guest.decoder
+        at, here = 0, pc
         while at + 2 <= len(code):
-            decoded = self.guest.decoder.decode_at(pc + at, code[at : at + 4])
+            decoded = decoder.decode_at(here, code[at : at + 4])
             s = self.guest.target.emitter(self.guest.target.mode)
-            s.address = pc + at
+            s.address = here
+            s.block.label = f"pc_{here:x}"
             if decoded is None:
                 self.guest.isa.instructions[self.guest.illegal].build(s, {})
-                decoded_length = len(code) - at
+                at = len(code)
             else:
-                s.length = decoded_length = decoded.length
+                s.length = decoded.length
                 decoded.build(s)
-            s.block.label = f"pc_{pc + at:x}"
-            at += decoded_length
+                at += decoded.length
+                here = decoder.following(here, decoded)
             if not s.ended and at + 2 <= len(code):
-                s.emit("br", "", (), (f"pc_{pc + at:x}",))
+                s.emit("br", "", (), (f"pc_{here:x}",))
             elif not s.ended:
-                s.jump(s.const(pc + at))
+                s.jump(s.const(here))
             function.blocks.append(s.block)
         return function
 
     def entering(self, block: Record, state: StateView) -> None:
         """A block is about to be entered from the engine."""
-        log = self.log
-        if not log.wants(block.pc):
+        log, address = self.log, self.guest.address_of(block.pc)
+        if not log.wants(address):
             return
         if log.exec:
             log.write_exec(
-                *(block.code, block.pc, self.symbol(block.pc)),
+                *(block.code, address, self.symbol(address)),
                 flags=state["ctx"],
+                digits=16 if self.guest.address_bits >> 32 else 8,
                 compile_flags=_NO_CHAIN if log.nochain else 0,
             )
         if log.cpu:
             from jitemu.trace import register_line, register_lines
 
+            if self.guest.cpu_lines is not None:
+                log.write_cpu(self.guest.cpu_lines(state.words, state.at, block.pc))
+                return
             lines = [register_line("pc", block.pc)]
             kind = self.guest.target.pinned_class
             names = self.guest.register_names[kind]

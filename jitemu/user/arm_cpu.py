@@ -14,6 +14,7 @@ from jitemu.frontends.arm.registers import (
     Q,
     V,
     following,
+    status,
 )
 from jitemu.user.processor import EngineCpu, make_engine
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from jitemu.user.memory import GuestSpace
     from jitemu.user.run import UserConfig
 
-_THUMB, _USER = 1 << 5, 0x10
+_THUMB = 1 << 5
 _IT_LOW, _IT_HIGH = 25, 10
 """Where CPSR has bits 1:0 and 7:2 of ITSTATE."""
 _FP_MODE = 0x07C00000
@@ -58,11 +59,7 @@ class ArmEngineCpu(EngineCpu):
     @property
     def cpsr(self) -> int:
         """Flags, the Thumb bit and ITSTATE as the status register has them."""
-        words, r, pc = self.state.words, self._x, self.pc
-        nz, it = words[r + NZ], pc >> 32
-        word = _USER | (pc & 1) * _THUMB | (it & 3) << _IT_LOW | (it >> 2) << _IT_HIGH
-        word |= nz >> 63 << 31 | (nz & ADDRESS_BITS == 0) << 30 | words[r + GE] << 16
-        return word | words[r + C] << 29 | words[r + V] << 28 | words[r + Q] << 27
+        return status(self.state.words[self._x : self._x + GE + 1], self.pc)
 
     def set_cpsr(self, word: int, address: int) -> None:
         """The status register, and the pc that goes with it."""

@@ -8,6 +8,7 @@ import pytest
 
 from tests.arm.compare import differences, encodings
 from tests.arm.oracle import AT, After, Case, Oracle, Reference, random_case
+from tests.arm.undefined import describe, disagreements
 
 GROUPS = 8
 
@@ -50,3 +51,19 @@ def test_undefined() -> None:
     case = Case(b"\x00\xde", True, [0] * 15, 0, b"")
     assert reference.run(case) == After("illegal")
     assert reference.decoder.decode_at(AT, b"\0\0") is None  # cut off
+
+
+def test_words_of_eq_blocks() -> None:
+    """The same word, seen outside of an IT block before, is skipped in one."""
+    decoder = Reference().decoder
+    code = bytes.fromhex("01f10101")  # add.w r1, r1, #1
+    outside, inside = decoder.decode_at(AT | 1, code), decoder.decode_at(AT | 1 | 8 << 32, code)
+    assert outside is not None and outside.guard is None
+    assert inside is not None and inside.guard is not None
+
+
+def test_undefined_words() -> None:
+    """Random words of both sets: what there is and what not."""
+    allowed = ("setend", "p14")
+    found = [describe(case, False) for case in disagreements("max", 4000, 7)]
+    assert [line for line in found if not any(a in line for a in allowed)] == []

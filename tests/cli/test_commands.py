@@ -52,7 +52,7 @@ def test_what_is_asked_for_goes_to_standard_output(words: list[str], start: str)
         (["system-riscv64", "-m"], "-m: requires an argument"),
         (["system-riscv64", "disk.img"], "nothing to run: "),
         (["system-riscv64", "-append", "x"], "-append only allowed with -kernel option"),
-        (["get"], "jitemu get takes one of these: riscv64-linux, riscv64-root, hello"),
+        (["get"], "jitemu get takes one of these: riscv64-linux, riscv64-root, armhf-root, hello"),
     ],
 )
 def test_errors_are_one_line_and_status_1(words: list[str], error: str) -> None:

@@ -16,8 +16,12 @@
 #define PC arm_pc
 #define FIRST arm_r0
 #define FIRST_NAME "r0"
+#ifdef __thumb__
+#define ILLEGAL ".inst.w 0xf7f0a000"
+#else
 #define ILLEGAL ".inst 0xe7f000f0"
-#define BREAK "bkpt #0"
+#endif
+#define BREAK "bkpt #0\nnop" /* 4 bytes in T32 */
 #else
 #define PC __gregs[0]
 #define FIRST __gregs[10]
