@@ -17,6 +17,7 @@ DATA = (
     "jitemu/py.typed",
     "jitemu/get/hello.bin",
     "jitemu/get/init.txt",
+    "jitemu/frontends/arm/stencil_profile.txt",
     "jitemu/frontends/riscv/stencil_profile.txt",
 )
 
