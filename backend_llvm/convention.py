@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 CC = "ghccc"
 KEEPING = "preserve_mostcc"
 """Of the functions that translated code calls: general registers are preserved."""
+SLOW = ".slow"
+"""Of the names of native functions' entries with operands and result in the state."""
 MAX_PINNED = 9
 
 HOST_REGISTERS = ("r13", "rbp", "r12", "rbx", "r14", "rsi", "rdi", "r8", "r9", "r15")

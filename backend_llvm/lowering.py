@@ -35,10 +35,10 @@ def llvm_type(type: str) -> str:
 def _type_words(type: str, first: str) -> dict[str, object]:
     """What templates say of an op's type and of its first argument's."""
     words: dict[str, object] = {"A": llvm_type(first), "AI": f"i{BITS[first]}" if first else ""}
-    words |= {"AN": _mangled(first), "AF": _float_type(first), "AFN": _float_name(first)}
+    words |= {"AN": _mangled(first), "AF": float_type(first), "AFN": _float_name(first)}
     if not type:
         return {**words, "T": "", "W": 64, "WW": 128, "M": 63}
-    (lane, count), vector = lanes_of(type), type in VECTORS
+    lane, vector = lanes_of(type)[0], type in VECTORS
     width, kind = WIDTHS[lane], llvm_type(type)
 
     def constant(value: int) -> object:
@@ -52,7 +52,7 @@ def _type_words(type: str, first: str) -> dict[str, object]:
         "W": constant(width),
         "WW": 2 * width,
         "M": constant(width - 1),
-        "F": _float_type(type),
+        "F": float_type(type),
         "FN": _float_name(type),
         "MAGNITUDE": constant((1 << width - 1) - 1),
         "NORMAL": constant({32: 1 << 23, 64: 1 << 52}.get(width, 0)),
@@ -65,7 +65,7 @@ def _mangled(type: str) -> str:
     return f"v{count}{lane}" if type in VECTORS else lane
 
 
-def _float_type(type: str) -> str:
+def float_type(type: str) -> str:
     """LLVM's float type of a type's size and lanes ("" if there is none)."""
     lane, count = lanes_of(type)
     real = _FLOATS.get(WIDTHS.get(lane, 0), "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jitemu.backend_llvm.convention import CC, KEEPING, RECORD_BITS, arguments, parameters
+from jitemu.backend_llvm.convention import CC, KEEPING, RECORD_BITS, SLOW, arguments, parameters
 from jitemu.backend_llvm.lowering import Lowering, declarations
 from jitemu.backend_llvm.objects import Blob, read_object
 from jitemu.backend_llvm.stencils import Target
@@ -215,6 +215,18 @@ def kept(function: Function) -> str:
     )
 
 
+def slow(layout: Layout, function: Function) -> str:
+    """What translated code calls in rare ways: operands and result are in the state."""
+    low = Lowering(layout)
+    places = [low.word("operands", n) for n in range(len(function.params))]
+    words = "".join(f", i64 {low.temp(f'load i64, ptr {place}')}" for place in places)
+    result = low.temp(f"call i64 @{PREFIX}{function.name}(ptr %s{words})")
+    low.put(f"store i64 {result}, ptr {low.word('operands')}")
+    text = "\n".join(low.lines)
+    name = f"@{KEPT}{function.name}{SLOW}"
+    return f"define {KEEPING} void {name}(ptr %s) nounwind {{\n{text}\nret void\n}}\n"
+
+
 def library_text(target: Target, functions: Sequence[Function]) -> str:
     """LLVM text of the whole library."""
     body = glue(target.layout, target.mode, target.pinned_class, target.pinned)
@@ -224,6 +236,8 @@ def library_text(target: Target, functions: Sequence[Function]) -> str:
         body += NativeLowering(target.layout).function(function)
         if function.name in target.functions:
             body += kept(function)
+        if function.name + SLOW in target.functions:
+            body += slow(target.layout, function)
     return declarations(body) + "\n" + body
 
 

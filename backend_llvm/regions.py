@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 
 from jitemu.backend_llvm.banks import Banks
 from jitemu.backend_llvm.convention import CC, arguments, parameters
+from jitemu.backend_llvm.counted import Counted, Place, compare_text, find_counted, limit_text
 from jitemu.backend_llvm.lowering import declarations, llvm_type
-from jitemu.backend_llvm.narrow import Register, narrow_registers
+from jitemu.backend_llvm.narrow import Register, narrow_registers, register_of
 from jitemu.backend_llvm.objects import Region, read_object
 from jitemu.backend_llvm.stencils import METADATA, Key, StencilLowering, Target
 from jitemu.ir.code import WIDTHS, Block, Op
@@ -46,11 +47,10 @@ class Request:
 
 INLINE_LIMIT = 80
 """Instructions of a function that is made part of the region that calls it."""
+LONGEST_CHAIN = 2000
+"""Instructions beyond the limit that close a loop."""
 INLINE_DEPTH = 3
 """Calls within calls."""
-
-Place = tuple[int, int]
-"""(frame, guest pc): an inlined function is lifted once for each call of it."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,26 @@ class Lifter:
                 if found.frame is None:
                     others, straight = others + straight, []
             work = straight + work + others
+        if work and not self.request.single:
+            self._close(work[0])
         return self.lifted
+
+    def _close(self, place: Place) -> None:
+        """The limit is reached: go straight on if that leads back into the region.
+
+        So the whole of a long loop is lifted, of a hash function's rounds for example.
+        """
+        chain: dict[Place, _Lifted] = {}
+        while place not in self.lifted:
+            item = self._instruction(place[1])
+            if item is None or item.returns is not None or not item.successors:
+                return
+            if len(chain) == LONGEST_CHAIN or place in chain:
+                return
+            chain[place] = replace(item)
+            on = item.following if item.following in item.successors else item.successors[0]
+            place = place[0], on
+        self.lifted.update(chain)
 
     def _called(self, place: Place, item: _Lifted) -> list[Place]:
         """Go on behind a call, and in the function if it can be part of the region."""
@@ -194,6 +213,16 @@ class Lifter:
                 found.append(item.returns or 0)
         return list(dict.fromkeys(found))
 
+    def edges(self, place: Place) -> list[Place]:
+        """The places of the region that control goes to from one."""
+        frame, item = place[0], self.lifted[place]
+        found = [(frame, pc) for pc in item.successors]
+        if item.frame is not None:
+            found.append((item.frame, item.call or 0))
+        elif frame and item.returns is None and not item.successors:
+            found.append(self.frames[frame].back)
+        return [other for other in found if other in self.lifted]
+
     def _build(self, decoded: Decoded, pc: int) -> Emitter:
         s = self.target.emitter(self.target.mode)
         s.address = pc
@@ -216,6 +245,11 @@ class RegionLowering(StencilLowering):
         self.frames = lifter.frames
         self.entries = entries
         self.narrow = narrow_registers(item.code for item in self.lifted.values())
+        self.counted = find_counted(self.lifted, lifter.edges, [(0, pc) for pc in entries])
+        """By the branch back."""
+        self.limits = {loop.head: loop for loop in self.counted.values()}
+        self.settings: set[tuple[str, int]] = set()
+        """(word of the state, bits that must be 0 in it)"""
         self.exits: dict[int, int] = {}
         self.pending: set[Place] = set()
         self.registers: set[Register] = set()
@@ -267,6 +301,11 @@ class RegionLowering(StencilLowering):
             self.put(f"store i32 {self.temp(f'trunc i64 {value} to i32')}, ptr {name}")
         else:
             self.put(f"store i64 {value}, ptr {name}")
+
+    def op_unusual(self, op: Op) -> str:
+        """0: at the entry the state's word is checked, and nothing in a region changes it."""
+        self.settings.add((str(op.attrs[0]), op.args[0].const or 0))
+        return "false"
 
     def op_vget(self, op: Op) -> str:
         return self.banks.get(self, op)
@@ -325,7 +364,37 @@ class RegionLowering(StencilLowering):
 
     def op_branch(self, op: Op) -> None:
         taken, other = self._go(op.args[1].const or 0), self._go(self.following)
+        loop = self.counted.get((self.frame, self.current))
+        if loop is not None:
+            self._go_on(loop, op)
         self.put(f"br i1 {self.ref(op.args[0])}, label %{taken}, label %{other}")
+
+    def _go_on(self, loop: Counted, op: Op) -> None:
+        """At a counted loop's branch: the next iteration of the same chunk."""
+        condition = op.args[0].source
+        assert condition is not None
+        register = next(
+            a for a in condition.args if a.source is not None and _names(a.source, loop.register)
+        )
+        name = _name(loop.head)
+        limit, out = self.temp(f"load i64, ptr %limit.{name}"), self.label()
+        goes_on = self.temp(compare_text(loop, self.ref(register), limit))
+        self.put(f"br i1 {goes_on}, label %chunk.{name}, label %{out}, !prof !7")
+        self.put(f"{out}:")
+
+    def _limit(self, loop: Counted) -> None:
+        """At a counted loop's head: compute the limit of a chunk, and begin it."""
+        bound, step = (
+            str(self._signed(o)) if isinstance(o, int) else self._read(o)
+            for o in (loop.bound, loop.step)
+        )
+        name = _name(loop.head)
+        self.lines += limit_text(loop, self._read(loop.register), step, bound, f"next.{name}")
+        # LLVM shall not take the limit apart again in the loop
+        opaque = self.temp(f'call i64 asm "", "=r,0"(i64 %next.{name})')
+        self.put(f"store i64 {opaque}, ptr %limit.{name}")
+        self.put(f"br label %chunk.{name}")
+        self.put(f"chunk.{name}:")
 
     def op_skip(self, op: Op) -> None:
         go = self.label()
@@ -461,6 +530,8 @@ class RegionLowering(StencilLowering):
             self.frame, pc = place
             self.current, self.following = pc, item.following
             self.put(f"pc.{_name(place)}:")
+            if place in self.limits:
+                self._limit(self.limits[place])
             used = any(op.name in ("set", "vset", "setfield") for op in item.code.ops)
             self.loads = "load" if used and not self._exact else "load volatile"
             self.block(item.code)
@@ -531,7 +602,14 @@ class RegionLowering(StencilLowering):
                 lines.append(f"store i32 {name}.n, ptr {name}")
             else:
                 lines.append(f"store i64 {value}, ptr {name}")
+        lines += [f"%limit.{_name(head)} = alloca i64" for head in self.limits]
         lines += self.banks.entry()
+        for number, (name, bits) in enumerate(sorted(self.settings)):
+            at, word = f"%setting.{number}.at", f"%setting.{number}"
+            lines.append(f"{at} = getelementptr i8, ptr %s, i64 {self.layout.of(name)}")
+            lines.append(f"{word}.in = load i64, ptr {at}")
+            lines.append(f"{word} = and i64 {word}.in, {bits}")
+            checks.append(word)
         at = self.target.layout.of("region_entry")
         lines.append(f"%entry.at = getelementptr i8, ptr %s, i64 {at}")
         lines.append("%entry = load i64, ptr %entry.at")
@@ -597,11 +675,15 @@ class RegionLowering(StencilLowering):
         return lines + self.banks.back(self)
 
 
+def _names(op: Op, register: Register) -> bool:
+    return op.name == "get" and register_of(op) == register
+
+
 def _name(place: Place) -> str:
     return f"{place[0]}.{place[1]:x}"
 
 
-ATTRIBUTES = '"no-jump-tables"="true" null_pointer_is_valid'
+ATTRIBUTES = '"no-jump-tables"="true" "no-builtins" null_pointer_is_valid'
 """Guest address 0 is an address like others."""
 
 _ALIAS = """

@@ -9,17 +9,16 @@ request to look around).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jitemu.backend_llvm.convention import CC, KEEPING, arguments, parameters
-from jitemu.backend_llvm.guest_memory import MemoryLowering
 from jitemu.backend_llvm.lowering import declarations, llvm_type
+from jitemu.backend_llvm.rare_ways import RareLowering
 from jitemu.backend_llvm.stencil_keys import Key, Target
 from jitemu.backend_llvm.stencil_keys import parse_key as parse_key
-from jitemu.ir.code import BITS, WIDTHS, Op, Value
+from jitemu.ir.code import WIDTHS, Op
 from jitemu.ir.emitter import Emitter
-from jitemu.ir.meaning import usual_of
 from jitemu.ir.state import JUMP_CACHE_ENTRIES
 from jitemu.isa import Instruction
 
@@ -28,7 +27,7 @@ Stencil = tuple[bytes, tuple[Relocation, ...], bytes, tuple[Relocation, ...]]
 """(hot code, its relocations, cold code, its relocations)"""
 
 
-class StencilLowering(MemoryLowering):
+class StencilLowering(RareLowering):
     """Lowers one body to a stencil's hot or cold function."""
 
     def __init__(self, target: Target, key: Key, operands: Sequence[str], cold: bool) -> None:
@@ -40,7 +39,6 @@ class StencilLowering(MemoryLowering):
         self.places = dict(zip(registers, key.places, strict=True))
         self.cold = cold
         self.branches = cold
-        """Rare ways are branches of this code (else the cold form has them)."""
         self.entry = [f"%p{i}" for i in range(len(target.pinned))]
         self.pins = list(self.entry)
         self.stores: list[tuple[str, str]] = []
@@ -211,6 +209,10 @@ class StencilLowering(MemoryLowering):
         if self.cold and self.target.mode == "system":
             self.set_word("pc", self.address("pc"))
 
+    def way_out(self) -> None:
+        self.wants_cold = True
+        self._tail("cold", self.entry)
+
     # Calls and control
 
     def _native(self, name: str, *args: str) -> str:
@@ -218,62 +220,6 @@ class StencilLowering(MemoryLowering):
         function = self.temp(f"load ptr, ptr {at}")
         words = "".join(f", i64 {a}" for a in args)
         return self.temp(f"call {KEEPING} i64 {function}(ptr %s{words})")
-
-    # What is rare
-
-    def op_native(self, op: Op) -> str:
-        return self._slow(op, op.args)
-
-    def op_rare(self, op: Op) -> str:
-        return self._rarely(op, lambda: self.ref(op.args[1]), op.args[2:])
-
-    def op_unless(self, op: Op) -> str:
-        def usual() -> str:
-            inner = usual_of(op)
-            inner.result = Value(op.type, None, inner)
-            self.op(inner)
-            return self.ref(inner.result)
-
-        return self._rarely(op, usual, op.args[1:])
-
-    def _rarely(self, op: Op, usual: Callable[[], str], args: Sequence[Value]) -> str:
-        """The usual value, in hot code with a way out to the cold form, else with a branch."""
-        slow, go = self.label(), self.label()
-        self.put(f"br i1 {self.ref(op.args[0])}, label %{slow}, label %{go}, !prof !8")
-        self.put(f"{slow}:")
-        if not self.branches:
-            self.wants_cold = True
-            self._tail("cold", self.entry)
-            self.put(f"{go}:")
-            return usual()
-        other = self._slow(op, args)
-        slow_end, done, go_end = self.label(), self.label(), self.label()
-        self.put(f"br label %{slow_end}\n{slow_end}:\nbr label %{done}\n{go}:")
-        value = usual()
-        self.put(f"br label %{go_end}\n{go_end}:\nbr label %{done}\n{done}:")
-        kind = llvm_type(op.type)
-        return self.temp(f"phi {kind} [ {other}, %{slow_end} ], [ {value}, %{go_end} ]")
-
-    def _slow(self, op: Op, args: Sequence[Value]) -> str:
-        words = [word for arg in args for word in self._words(arg)]
-        low = self._native(str(op.attrs[0]), *words)
-        bits, kind = BITS[op.type], llvm_type(op.type)
-        if bits <= 64:
-            part = low if bits == 64 else self.temp(f"trunc i64 {low} to i{bits}")
-            return self.temp(f"bitcast i{bits} {part} to {kind}")
-        pair = self.temp(f"insertelement <2 x i64> poison, i64 {low}, i32 0")
-        high = self.get_word("high")
-        pair = self.temp(f"insertelement <2 x i64> {pair}, i64 {high}, i32 1")
-        return self.temp(f"bitcast <2 x i64> {pair} to {kind}")
-
-    def _words(self, value: Value) -> list[str]:
-        """A value as 64-bit words."""
-        bits, text = value.width, self.typed(value)
-        if bits <= 64:
-            whole = self.temp(f"bitcast {text} to i{bits}")
-            return [whole if bits == 64 else self.temp(f"zext i{bits} {whole} to i64")]
-        pair = self.temp(f"bitcast {text} to <2 x i64>")
-        return [self.temp(f"extractelement <2 x i64> {pair}, i32 {n}") for n in (0, 1)]
 
     def op_call(self, op: Op) -> str:
         return self._native(str(op.attrs[0]), *map(self.ref, op.args))

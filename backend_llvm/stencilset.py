@@ -8,6 +8,7 @@ import os
 import select
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from jitemu.backend_llvm.convention import SLOW
 from jitemu.backend_llvm.objects import Blob
 from jitemu.backend_llvm.stencils import Key, Shape, Stencil, Target, open_body, shape_of
 from jitemu.ir.code import Function
@@ -135,8 +136,10 @@ def number_functions(target: Target, isa: Isa) -> None:
             names.add(insn.steps.name)
         if insn.body is not None and not insn.base:
             for op in open_body(target, insn).block.ops:
-                if op.name in ("call", "native", "rare", "unless"):
+                if op.name == "call":
                     names.add(str(op.attrs[0]))
+                elif op.name in ("native", "rare", "unless"):
+                    names.add(f"{op.attrs[0]}{SLOW}")
     assert len(names) <= target.layout.counts["functions"], "the state has too few places"
     target.functions.update({name: index for index, name in enumerate(sorted(names))})
 
@@ -144,7 +147,7 @@ def number_functions(target: Target, isa: Isa) -> None:
 def library_functions(roots: Sequence[str]) -> list[Function]:
     """The micro-ops of these native functions and of all that they call."""
     done: dict[str, Function] = {}
-    work = list(roots)
+    work = [name.removesuffix(SLOW) for name in roots]
     while work:
         name = work.pop()
         if name not in done:

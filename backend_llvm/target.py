@@ -32,17 +32,32 @@ def compile_text(text: str, passes: str = "", level: int = 2) -> bytes:
     ``passes``: "" for none, "default" for a whole -O2 pipeline, "region" for the same
     without unrolling and vectors.
     """
-    target = machine(level)
-    module = llvm.parse_assembly(text)
+    module = parse(text)
     if passes:
-        options = llvm.create_pipeline_tuning_options(speed_level=2)
-        if passes == "region":
-            # They make large regions larger, and more often slower than faster.
-            options.loop_unrolling = options.loop_vectorization = False
-            options.slp_vectorization = False
-        builder = llvm.create_pass_builder(target, options)
-        builder.getModulePassManager().run(module, builder)
-    return target.emit_object(module)
+        optimise(module, passes, level)
+    return emit(module, level)
+
+
+def parse(text: str) -> Any:
+    """A module of LLVM text."""
+    return llvm.parse_assembly(text)
+
+
+def optimise(module: Any, passes: str, level: int = 2) -> None:
+    """Run a pipeline of ``compile_text`` on a module."""
+    target = machine(level)
+    options = llvm.create_pipeline_tuning_options(speed_level=2)
+    if passes == "region":
+        # They make large regions larger, and more often slower than faster.
+        options.loop_unrolling = options.loop_vectorization = False
+        options.slp_vectorization = False
+    builder = llvm.create_pass_builder(target, options)
+    builder.getModulePassManager().run(module, builder)
+
+
+def emit(module: Any, level: int = 2) -> bytes:
+    """An object file."""
+    return machine(level).emit_object(module)
 
 
 def assembly(text: str) -> str:

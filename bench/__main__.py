@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import machine, table
+from bench import machine, measure, table
 from bench.inputs import Inputs
 from bench.model import CONTESTANTS, DEFAULT_CONTESTANTS, Row
 from bench.results import Report
@@ -45,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
         default=",".join(DEFAULT_CONTESTANTS),
         help=f"who runs, of {', '.join(CONTESTANTS)} (default: %(default)s)",
     )
+    add("--cpu", action="store_true", help="compare processor time (where others use the machine)")
     add("--json", type=Path, metavar="FILE", help="save every sample and the summary")
     add("--root", default="", metavar="DIR", help="riscv64 sysroot (default: jitemu get)")
     add("--linux", default="", metavar="DIR", help="folder of Image and initramfs-small.cpio.gz")
@@ -92,12 +93,18 @@ def _run(words: Sequence[str] | None) -> int:
     if options.json and not options.json.absolute().parent.is_dir():
         fail(f"--json {options.json}: no such folder")
     sides = [CONTESTANTS[name] for name in _sides(options.sides)]
-    plan = Plan(installed(sides, rows), rounds, options.scale, options.timeout)
+    plan = Plan(installed(sides, rows), rounds, options.scale, options.timeout, options.cpu)
     report = Report(
         machine.describe(),
-        {"rounds": rounds, "scale": options.scale, "jitemu": options.jitemu_cmd},
+        {
+            "rounds": rounds,
+            "scale": options.scale,
+            "jitemu": options.jitemu_cmd,
+            "cpu": options.cpu,
+        },
     )
     inputs = Inputs(shlex.split(options.jitemu_cmd), options.root, options.linux)
+    measure.adopt()
     Session(plan, inputs, report).run(rows)
     if options.json:
         report.write(options.json)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # Inside a guest's initramfs overlay.
 PROGRAM_IN_GUEST = "bench/program"
+DISK_KIB = 1 << 20  # of the disk that rows read and write
 
 
 class Inputs:
@@ -55,7 +56,10 @@ class Inputs:
             "root": lambda: self.folder("riscv64-root"),
             "image": lambda: self.folder("riscv64-linux") / "Image",
             "initrd": self._initramfs,
-            "overlay": lambda: self._overlay(row),
+            "modules": lambda: self.folder("riscv64-linux") / "initramfs.cpio.gz",
+            "overlay": lambda: self._overlay(row, "initramfs-small.cpio.gz"),
+            "modules_overlay": lambda: self._overlay(row, "initramfs.cpio.gz"),
+            "disk": lambda: data_file(DISK_KIB),
             "data": lambda: data_file(size),
         }
         names = {name for _, name, _, _ in string.Formatter().parse(word) if name}
@@ -86,14 +90,16 @@ class Inputs:
     def _initramfs(self) -> Path:
         return self.folder("riscv64-linux") / "initramfs-small.cpio.gz"
 
-    def _overlay(self, row: Row) -> Path:
+    def _overlay(self, row: Row, initramfs: str) -> Path:
         """The guest's initramfs with a second archive behind it that holds the program."""
         program = build.build(row.source, build.GUEST_COMPILER)
-        first = self._initramfs().read_bytes()
+        first = (self.folder("riscv64-linux") / initramfs).read_bytes()
         archive = Cpio()
         archive.file(PROGRAM_IN_GUEST, program.read_bytes(), 0o755)
         padding = bytes(-len(first) % 4)  # the kernel looks for the next archive at 4-byte steps
-        return build.keep(f"overlays/{program.name}.cpio", [first, padding, archive.finish()])
+        return build.keep(
+            f"overlays/{program.name}-{initramfs}.cpio", [first, padding, archive.finish()]
+        )
 
 
 def data_file(kib: int) -> Path:

@@ -29,6 +29,8 @@ class Row:
     same: bool = True  # the output is the same in every run
     span: tuple[str, str] | None = None  # take time and output between these console lines
     rate: str = ""  # regular expression: group 1 is bytes/s, measured instead of the time
+    instructions: int = 0  # guest instructions for each unit of size: time is by instruction
+    only: str = ""  # the contestant whose part it measures; empty: all run it
 
     def scaled(self, scale: str) -> int:
         """The size for ``scale``: quick, normal or long."""
@@ -39,6 +41,8 @@ class Row:
     @property
     def unit(self) -> str:
         """What a sample's ``seconds`` are."""
+        if self.instructions or self.only:
+            return "ns/insn"
         return "s/GB" if self.rate else "s"
 
 
@@ -74,6 +78,7 @@ CONTESTANTS = {
         Contestant(QEMU, ("qemu-riscv64",), ("qemu-system-riscv64",)),
         _jitemu("baseline", *BASELINE),
         _jitemu("regions"),
+        _jitemu("no-cache", "-no-cache"),
         _jitemu("baseline-cold", *BASELINE, cold=True),
         _jitemu("regions-cold", cold=True),
     )
@@ -85,9 +90,10 @@ DEFAULT_CONTESTANTS = (NATIVE, QEMU, "baseline", "regions")
 class Sample:
     """One run.  ``seconds`` is wall time (or seconds a GB where the row has a rate)."""
 
-    seconds: float
+    seconds: float  # or the row's unit
     cpu: float  # user and system seconds of the process and the children it waited for
     rss_kib: int  # the largest resident set of any one of these processes
     status: int  # exit status; -N: ended by signal N
     output: bytes = b""
+    workers: float = 0  # processor seconds of processes it left behind: compile workers
     trouble: str = ""  # one line on what went wrong; empty when nothing did

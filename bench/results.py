@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from bench.model import Sample
 
-FORMAT = 1
+FORMAT = 2
 
 OK, WRONG, FAILED, UNCHECKED = "ok", "WRONG", "FAILED", "unchecked"
 
@@ -30,11 +30,13 @@ class SideResult:
     rss_kib: list[int] = field(default_factory=list[int])
     verdict: str = OK
     detail: str = ""  # why the verdict is not "ok"
+    workers: list[float] = field(default_factory=list[float])
 
     def add(self, sample: Sample) -> None:
         """Count one more round."""
         self.seconds.append(sample.seconds)
         self.cpu.append(sample.cpu)
+        self.workers.append(sample.workers)
         self.rss_kib.append(sample.rss_kib)
 
 
@@ -48,6 +50,7 @@ class RowResult:
     size: int
     reference: str  # the contestant whose output is the right one; empty: none ran
     sides: dict[str, SideResult] = field(default_factory=dict[str, SideResult])
+    by_cpu: bool = False  # ratios are of processor time
 
     def ratio(self, side: str) -> stats.Summary | None:
         """QEMU's time by this side's, paired by round: above 1 is faster than QEMU."""
@@ -56,7 +59,8 @@ class RowResult:
             return None
         if WRONG in (qemu.verdict, other.verdict):
             return None
-        return stats.summary(stats.paired_ratios(qemu.seconds, other.seconds))
+        pair = (qemu.cpu, other.cpu) if self.by_cpu else (qemu.seconds, other.seconds)
+        return stats.summary(stats.paired_ratios(*pair))
 
 
 @dataclass

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bench.inputs import PROGRAM_IN_GUEST
 from bench.model import Row
 
@@ -45,9 +47,53 @@ def _speed(name: str, algorithm: str) -> Row:
     return Row(name, "debian", about, (*command, *options), same=False, rate=RATE)
 
 
+def _transfer(name: str, direction: str) -> Row:
+    """A file through a forwarded port, compared on the host with what was sent."""
+    command = ("{python}", "-m", "bench.transfer", direction, "{n}", "{system}")
+    machine = ("-M", "virt", "-m", "1G", "-nographic", "-kernel", "{image}", "-initrd", "{modules}")
+    about = f"MiB {direction} the guest by TCP through hostfwd"
+    return Row(name, "net", about, (*command, *machine), size=50, same=False, rate=NET_RATE)
+
+
+def _disk(mode: str, about: str, size: int) -> Row:
+    """The disk program in a booted Linux, in MiB; it measures by the guest's clock."""
+    run = f"/{PROGRAM_IN_GUEST} {{n}} {mode} /dev/vda"
+    return Row(
+        f"disk-{mode}",
+        "disk",
+        about,
+        (*MACHINE, *DISK, "-append", f'{CONSOLE} quiet guest.run="{run}"'),
+        source="disk",
+        size=size,
+        pattern=rf"disk {mode} \w{{16}}",
+        same=False,
+        rate=rf"disk {mode} \w+ (\d+) bytes/s",
+    )
+
+
+def _dd(name: str, words: str, about: str) -> Row:
+    """busybox's dd in a booted Linux, timed by the host between two lines."""
+    run = f"echo BENCH-BEGIN; dd bs=1M count={{n}} {words} 2>/dev/null; echo BENCH-END"
+    return Row(
+        name,
+        "disk",
+        about,
+        (*MACHINE, *DISK, "-append", f'{CONSOLE} quiet guest.run="{run}"'),
+        source="disk",
+        size=1000,
+        same=False,
+        span=("BENCH-BEGIN", "BENCH-END"),
+    )
+
+
 CONSOLE = "console=ttyS0"
+DISK = (
+    *("-initrd", "{modules_overlay}", "-global", "virtio-mmio.force-legacy=false"),
+    *("-drive", "file={disk},format=raw,if=none,id=d", "-device", "virtio-blk-device,drive=d"),
+)
 MACHINE = ("{system}", "-M", "virt", "-m", "128M", "-nographic", "-kernel", "{image}")
 RATE = r"\+F:\d+:[^:]*:([\d.]+)"  # bytes/s in the -mr output of openssl speed
+NET_RATE = r"\+F:net:\w+:(\d+)"
 
 INTEGER = (
     _program("integer", "sieve", 1200, "sieve of Eratosthenes"),
@@ -61,6 +107,31 @@ INTEGER = (
     _program("integer", "bytecode", 580, "a bytecode interpreter"),
     _program("integer", "lfsr", 10000, "shift registers and bit tricks"),
     _program("integer", "mix", 5300, "lists, matrices, state machine, CRC-16"),
+)
+
+
+def _step(name: str, tier: str, about: str) -> Row:
+    """What a step of translation costs, by guest instruction (bench/steps.py)."""
+    command = ("{python}", "-m", "bench.steps", name, "{program}")
+    rate = r"([\d.]+) instructions/s"
+    return Row(
+        f"step-{name}", "steps", about, command, source="mix", same=False, rate=rate, only=tier
+    )
+
+
+STEPS = (
+    _step("decode", "baseline", "fetch and decode"),
+    _step("choose", "baseline", "extract operands, choose the stencil"),
+    _step("copy", "baseline", "copy the stencil, note its holes"),
+    _step("finish", "baseline", "cold forms, stubs, holes, records"),
+    _step("block", "baseline", "a block of the baseline tier, all steps"),
+    _step("lift", "regions", "follow control flow, build micro-ops"),
+    _step("write", "regions", "micro-ops to LLVM's text"),
+    _step("parse", "regions", "LLVM reads the text"),
+    _step("optimise", "regions", "LLVM's passes"),
+    _step("emit", "regions", "LLVM makes the object"),
+    _step("link", "regions", "object to blob"),
+    _step("region", "regions", "a region, all steps"),
 )
 
 ROWS = (
@@ -85,6 +156,11 @@ ROWS = (
         native=("{python}", "-c", "pass"),
     ),
     *INTEGER,
+    replace(
+        _program("instruction", "instructions", 10000, "time per guest instruction of each tier"),
+        instructions=200_000,
+    ),
+    *STEPS,
     _program("float", "nbody", 700, "gravity of five bodies, double"),
     _program("float", "matmul", 1800, "matrix product with fused multiply-add, double"),
     _program("float", "fft", 3800, "fast Fourier transform, double"),
@@ -156,4 +232,12 @@ ROWS = (
         same=False,
     ),
     *(_in_guest(row) for row in INTEGER),
+    _transfer("net-to-guest", "to"),
+    _transfer("net-from-guest", "from"),
+    _disk("read", "1 MiB direct reads one after another, two at a time", 1000),
+    _disk("write", "1 MiB direct writes one after another, two at a time", 1000),
+    _disk("randread", "4 KiB direct reads at random places, 32 at a time", 80),
+    _disk("randwrite", "4 KiB direct writes at random places, 32 at a time", 80),
+    _dd("dd-read", "if=/dev/vda of=/dev/null", "dd of a disk to nowhere, through the page cache"),
+    _dd("dd-write", "if=/dev/zero of=/dev/vda conv=fsync", "dd of zeros to a disk"),
 )

@@ -7,7 +7,7 @@ import re
 import shutil
 import tempfile
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bench import measure, stats
@@ -29,6 +29,7 @@ class Plan:
     rounds: int
     scale: str  # quick, normal or long
     timeout: float  # seconds for each run
+    by_cpu: bool = False  # ratios of processor time, for a machine that has other work
 
 
 class Session:
@@ -62,9 +63,13 @@ class _RowRun:
         self.size = row.scaled(plan.scale)
         self.expected: bytes | None = None
         self.contestants = {c.name: c for c in plan.contestants if self._template(c)}
-        self.result = RowResult(row.name, row.group, row.unit, self.size, self._reference())
+        by_cpu = plan.by_cpu and not row.rate
+        reference = self._reference()
+        self.result = RowResult(row.name, row.group, row.unit, self.size, reference, by_cpu=by_cpu)
 
     def _template(self, contestant: Contestant) -> tuple[str, ...]:
+        if self.row.only not in ("", contestant.name):
+            return ()
         return self.row.native if contestant.name == NATIVE else self.row.guest
 
     def _reference(self) -> str:
@@ -111,6 +116,9 @@ class _RowRun:
             note(f"{self.row.name}: {name}: {sample.trouble}")
             return None
         self._check(name, side, sample.output)
+        if self.row.instructions:
+            each = 1e9 / (self.row.instructions * self.size)
+            sample = replace(sample, seconds=sample.seconds * each)
         return sample
 
     def _check(self, name: str, side: SideResult, output: bytes) -> None:

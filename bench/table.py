@@ -10,7 +10,18 @@ from bench.results import OK
 if TYPE_CHECKING:
     from bench.results import Report, RowResult
 
-COLUMNS = ("row", "side", "time", "±", "QEMU / side", "least-most", "CPU s", "peak MB", "")
+COLUMNS = (
+    "row",
+    "side",
+    "time",
+    "±",
+    "QEMU / side",
+    "least-most",
+    "CPU s",
+    "workers",
+    "peak MB",
+    "",
+)
 
 
 def show(report: Report) -> None:
@@ -21,7 +32,7 @@ def show(report: Report) -> None:
 
     wide = Console(width=None if Console().is_terminal else 120)
     table = Table(*COLUMNS, box=SIMPLE, pad_edge=False)
-    for column in table.columns[2:8]:
+    for column in table.columns[2:9]:
         column.justify = "right"
     group = ""
     for row in report.rows:
@@ -50,6 +61,7 @@ def _lines(row: RowResult, rss_floor_kib: int) -> list[tuple[str, ...]]:
     lines: list[tuple[str, ...]] = []
     for name, side in row.sides.items():
         times, ratio, cpu = stats.summary(side.seconds), row.ratio(name), stats.summary(side.cpu)
+        workers = stats.summary(side.workers)
         peak = max(side.rss_kib, default=0)
         lines.append(
             (
@@ -60,6 +72,7 @@ def _lines(row: RowResult, rss_floor_kib: int) -> list[tuple[str, ...]]:
                 f"{ratio.median:.2f}x" if ratio else "",
                 f"{ratio.low:.2f}-{ratio.high:.2f}" if ratio and ratio.low < ratio.high else "",
                 f"{cpu.median:.2f}" if cpu else "",
+                f"{workers.median:.2f}" if workers and workers.high else "",
                 f"{'<' if peak <= rss_floor_kib else ''}{peak / 1024:.0f}" if peak else "",
                 "" if side.verdict == OK else f"[red]{side.verdict}[/]",
             )

@@ -62,6 +62,24 @@ class Plic(RegisterDevice):
             raise ValueError(f"the PLIC has no source {number}")
         return PlicSource(self, number)
 
+    def describe(self) -> list[str]:
+        """A line for each source that is raised, asks, is served or is enabled."""
+        lines: list[str] = []
+        for number in range(1, self.count):
+            bit = 1 << number
+            contexts = [str(c) for c in range(self.contexts) if self._enabled[c] & bit]
+            states = (
+                ("raised", self._levels),
+                ("pending", self._asking),
+                ("claimed", self._in_service),
+            )
+            words = [name for name, bits in states if bits & bit]
+            if words or contexts:
+                enabled = f"enabled for {','.join(contexts) or 'none'}"
+                priority = f"priority {self.priority[number]}"
+                lines.append(f"{number:4}: {', '.join([enabled, priority, *words])}")
+        return lines
+
     def reset(self) -> None:
         self.reset_registers()
         self._clear()

@@ -4,7 +4,11 @@ physical memory's bounds-checked views, and nothing else of the machine."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from jitemu.memory.physical import Ram
 
 
 class IrqLine(Protocol):
@@ -68,9 +72,92 @@ class Chardev(Protocol):
         ...
 
 
+class StreamChardev(Chardev, Protocol):
+    """One that takes bytes by the run."""
+
+    def room(self) -> int:
+        """How many bytes it should be given now; ``on_writable`` tells when there are more."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Take bytes for the host, all of them."""
+        ...
+
+    def close(self) -> None: ...
+
+
 class MachineControl(Protocol):
     """Ends or restarts the machine; the call returns, the effect follows."""
 
     def shutdown(self, status: int) -> None: ...
 
     def reset(self) -> None: ...
+
+
+class EventSource(Scheduler, Protocol):
+    """A scheduler that watches file descriptors too; callbacks come in its thread with the
+    machine's lock held."""
+
+    def monotonic_ns(self) -> int: ...
+
+    def call_soon(self, callback: Callable[[], None]) -> None: ...
+
+    def add_reader(self, fd: int, callback: Callable[[], None]) -> None:
+        """Call back whenever ``fd`` has something to read, or is at its end."""
+        ...
+
+    def remove_reader(self, fd: int) -> None: ...
+
+    def add_writer(self, fd: int, callback: Callable[[], None]) -> None:
+        """Call back whenever ``fd`` can take something."""
+        ...
+
+    def remove_writer(self, fd: int) -> None: ...
+
+
+class GuestMemory(Protocol):
+    """The guest's RAM, as far as a device may reach it."""
+
+    @property
+    def ram(self) -> Ram:
+        """``base``, ``size`` and ``view`` of it, for code that checks bounds by itself."""
+        ...
+
+    def dma_view(self, address: int, size: int) -> memoryview:
+        """RAM itself, to read and write; ``MemoryFault`` unless all of it is RAM."""
+        ...
+
+    def dma_written(self, address: int, size: int) -> None:
+        """To be called after writing through a view: code may have been there."""
+        ...
+
+    def dma_wrote(self, addresses: list[int], views: list[memoryview], size: int) -> None:
+        """The same for the first ``size`` bytes of views, which are at these addresses."""
+        ...
+
+
+class Worker(Protocol):
+    """A thread of a device's own, for what may take long; it does not hold the lock."""
+
+    def submit(self, job: Callable[[], None]) -> None:
+        """Have ``job`` run after those submitted before.  Any thread."""
+        ...
+
+
+class Host(Protocol):
+    """Everything a device that ``-device`` makes may ask for."""
+
+    memory: GuestMemory
+    clock: Clock
+    scheduler: Scheduler
+    control: MachineControl
+    lock: AbstractContextManager[Any]
+    """Held around register accesses and the scheduler's calls; a worker takes it to touch
+    wires or what those share."""
+
+    def worker(self, name: str) -> Worker: ...
+
+    def backend(self, kind: str, name: str) -> Any:
+        """What ``-KIND ...,id=NAME`` made ("drive", "chardev", "netdev", "fsdev"), for this
+        device alone; ValueError if there is none or it is taken."""
+        ...

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
-from typing import NoReturn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 
 class UserError(Exception):
@@ -30,3 +33,14 @@ def warn(text: str) -> None:
 def note(text: str) -> None:
     """One line on standard error about what is being done (a set-up step, a path)."""
     print(f"jitemu: {text}", file=sys.stderr, flush=True)
+
+
+def version() -> str:
+    """The number that the installed package has; empty where none is installed."""
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as installed
+
+    try:
+        return installed("jitemu")
+    except PackageNotFoundError:
+        return ""

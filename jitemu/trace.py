@@ -29,6 +29,7 @@ ITEMS = {
     "non-existent register)",
     "page": "dump pages at beginning of user mode emulation",
     "nochain": 'do not chain compiled TBs so that "exec" and "cpu" show\ncomplete traces',
+    "jit": "show at the end what was translated and compiled",
     "strace": "log every user-mode syscall, its input, and its result",
 }
 ADDRESS_LIMIT = (1 << 64) - 1
@@ -92,6 +93,15 @@ class Log:
     """One log file (standard error by default) and what is wanted in it."""
 
     def __init__(self, items: Iterable[str] = (), ranges: Ranges = (), path: str = "") -> None:
+        self.ranges = tuple(ranges)
+        self.path = ""
+        self._file = STANDARD_ERROR
+        self.select(items)
+        if path and self.enabled:
+            self.redirect(path)
+
+    def select(self, items: Iterable[str]) -> None:
+        """What is wanted from now on."""
         enabled = frozenset(items)
         self.out_asm = "out_asm" in enabled
         self.in_asm = "in_asm" in enabled
@@ -105,13 +115,14 @@ class Log:
         self.guest_errors = "guest_errors" in enabled
         self.page = "page" in enabled
         self.nochain = "nochain" in enabled
+        self.jit = "jit" in enabled
         self.strace = "strace" in enabled
         self.enabled = enabled
-        self.ranges = tuple(ranges)
+
+    def redirect(self, path: str) -> None:
+        """Write to another file from now on; UserError if it cannot be opened."""
+        self._file = _open(path)
         self.path = path
-        self._file = STANDARD_ERROR
-        if path and enabled:
-            self._file = _open(path)
 
     def wants(self, pc: int) -> bool:
         """Whether -dfilter lets records about the block at ``pc`` through."""

@@ -318,6 +318,27 @@ return sign << 31 | e + 112 << 23 | (f & 0x3FF) << 13
 )
 
 
+# For VFP, whose mode FPSCR has.
+
+
+def _as_fpscr_says(width: int) -> None:
+    for name, params in (
+        *(("fadd", "a b"), ("fsub", "a b"), ("fmul", "a b"), ("fdiv", "a b")),
+        *(("ffma", "a b c"), ("fsqrt", "a"), ("flush", "a")),
+        *(("extreme", "a b less number"), ("round", "a rounding exact")),
+        ("to_integer", "a fraction bits signed rounding"),
+    ):
+        words = params.replace(" ", ", ")
+        define(f"vfp_{name}{width}", params, f"return arm_{name}@(s, {words}, s.fpmode)", width)
+
+
+_as_fpscr_says(32)
+_as_fpscr_says(64)
+define("vfp_narrow", "a", "return arm_narrow(s, a, s.fpmode)")
+define("vfp_widen", "a", "return arm_widen(s, a, s.fpmode)")
+define("vfp_from_half", "h", "return arm_from_half(s, h, s.fpmode)")
+
+
 def _to_half(width: int) -> None:
     body = """
 a = arm_flush@(s, a, mode)
@@ -372,5 +393,6 @@ return sign << 15 | kept
     define(f"arm_to_half{width}", "a rounding mode", body, width)
 
 
-_to_half(32)
-_to_half(64)
+for _width in (32, 64):
+    _to_half(_width)
+    define(f"vfp_to_half{_width}", "a", f"return arm_to_half{_width}(s, a, 5, s.fpmode)")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from jitemu.frontends.arm.floats import DN, FZ
+from jitemu.frontends.arm.floats import FZ
 from jitemu.frontends.arm.state import S, Word, isa
 
 
@@ -83,24 +83,18 @@ def define(name: str, pattern: str, operands: str, body: Callable[..., None], **
 # (a NaN; with ``tiny`` also what may be tiny before rounding) leads to the manual's rules.
 
 
-def mode_of(s: S) -> Word:
-    """FZ and DN of FPSCR."""
-    return s.field("fpmode") & (FZ | DN)
-
-
 def flushing(s: S) -> Word:
     """i1: FPSCR.FZ."""
-    return (s.field("fpmode") & FZ).ne(0)
+    return s.unusual("fpmode", FZ)
 
 
 def operate(s: S, name: str, *args: Word, tiny: bool = False) -> Word:
     """A rounded operation as FPSCR says."""
     kind = args[0].type
-    slow = f"arm_{name}{args[0].width}"
-    mode = mode_of(s)
-    raw = s.unless(slow, flushing(s), name, kind, *args, mode)
+    slow = f"vfp_{name}{args[0].width}"
+    raw = s.unless(slow, flushing(s), name, kind, *args)
     odd = s.emit("fodd" if tiny else "fnan", kind, (raw,))
-    return s.rare(slow, odd, raw, *args, mode)
+    return s.rare(slow, odd, raw, *args)
 
 
 def add(s: S, a: Word, b: Word) -> Word:
@@ -135,4 +129,4 @@ def negate(value: Word) -> Word:
 
 def flushed(s: S, value: Word) -> Word:
     """An operand: with FZ a denormal number is a zero."""
-    return s.rare(f"arm_flush{value.width}", flushing(s), value, value, mode_of(s))
+    return s.rare(f"vfp_flush{value.width}", flushing(s), value, value)

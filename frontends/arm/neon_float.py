@@ -46,7 +46,7 @@ def within(value: Word, least: int, greatest: int = INFINITY) -> Word:
 
 def turned(s: S) -> Word:
     """i1: the unit does not round to nearest."""
-    return (s.field("fpmode") & RMODE).ne(0)
+    return s.unusual("fpmode", RMODE)
 
 
 def _operate(s: S, name: str, least: tuple[int, ...], *args: Word) -> Word:

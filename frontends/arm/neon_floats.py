@@ -2,7 +2,7 @@
 
 Native functions in the standard mode (denormal numbers are zeros, NaNs the default one,
 rounding to nearest).  An operand of four singles is two words; the result is a word and
-``s.high``.
+``s.operands[1]``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ r1 = LANE1
 r2 = LANE2
 r3 = LANE3
 host_swap_rounding(rounding)
-s.high = r2 & 0xFFFFFFFF | r3 << 32
+s.operands[1] = r2 & 0xFFFFFFFF | r3 << 32
 return r0 & 0xFFFFFFFF | r1 << 32
 """
 
@@ -67,8 +67,9 @@ define(
 x = arm_flush32(s, a, {STANDARD})
 y = arm_flush32(s, b, {STANDARD})
 constant = 0x40400000 if kind else 0x40000000
-p = 0
-if x & MAGNITUDE == INFINITY and y & MAGNITUDE == 0 or x & MAGNITUDE == 0 and y & MAGNITUDE == INFINITY:
+u = x & MAGNITUDE
+v = y & MAGNITUDE
+if u == INFINITY and v == 0 or u == 0 and v == INFINITY:
     return 0x3FC00000 if kind else 0x40000000
 p = arm_fmul32(s, x, y, {STANDARD})
 if p & MAGNITUDE > INFINITY:
@@ -186,7 +187,7 @@ define(
     "a ahp",
     f"""
 mode = {STANDARD} | ahp
-s.high = arm_from_half(s, a >> 32 & 0xFFFF, mode) | arm_from_half(s, a >> 48, mode) << 32
+s.operands[1] = arm_from_half(s, a >> 32 & 0xFFFF, mode) | arm_from_half(s, a >> 48, mode) << 32
 return arm_from_half(s, a & 0xFFFF, mode) | arm_from_half(s, a >> 16 & 0xFFFF, mode) << 32
 """,
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from jitemu.frontends.arm.floats import DN
 from jitemu.frontends.arm.fp import (
     FORMATS,
     Precision,
@@ -15,13 +14,12 @@ from jitemu.frontends.arm.fp import (
     fill,
     flushed,
     fused,
-    mode_of,
     multiply,
     negate,
     operate,
     subtract,
 )
-from jitemu.frontends.arm.registers import C, V
+from jitemu.frontends.arm.registers import V
 from jitemu.frontends.arm.state import S, Word
 from jitemu.ir.native import native
 from jitemu.ir.state import RuntimeState
@@ -101,8 +99,8 @@ def _unary(name: str, code: str, f: Callable[[S, Word], Word], p: Precision) -> 
 
 def _rounded(mode: int, exact: int) -> Callable[[S, Word], Word]:
     def f(s: S, m: Word) -> Word:
-        words = s.const(mode), s.const(exact), mode_of(s)
-        return s.native_value(f"arm_round{m.width}", m.type, m, *words)
+        words = s.const(mode), s.const(exact)
+        return s.native_value(f"vfp_round{m.width}", m.type, m, *words)
 
     return f
 
@@ -144,13 +142,12 @@ def _constant(p: Precision) -> None:
 
 
 def _compare(s: S, a: Word, b: Word, signalling: bool) -> None:
-    equal = s.emit("fceq", a.type, (a, b))
-    less = s.emit("fclt" if signalling else "fcltq", a.type, (a, b))
-    ordered = s.emit("fcleq", a.type, (a, b)) | s.emit("fcleq", a.type, (b, a))
-    carry = (less ^ 1).zext(32) << 29
-    s.set_fp_flags(
-        less.zext(32) << 31 | equal.zext(32) << 30 | carry | (ordered ^ 1).zext(32) << 28
-    )
+    # One comparison for the unit's flags, then those that the host makes of it.
+    s.emit("fclt" if signalling else "fceq", a.type, (a, b))
+    equal = s.emit("fequal", a.type, (a, b)).select(s.const(0x60000000, "i32"), 0x20000000)
+    less = s.emit("fless", a.type, (a, b)).select(s.const(0x80000000, "i32"), equal)
+    unordered = s.emit("funordered", a.type, (a, b))
+    s.set_fp_flags(unordered.select(s.const(0x30000000, "i32"), less))
 
 
 def _comparisons(p: Precision, signalling: int) -> None:
@@ -179,7 +176,6 @@ _CONDITIONS: dict[str, Callable[[S], Word]] = {
     "ge": lambda s: s.negative.zext(32).eq(s.flag(V)),
     "gt": lambda s: s.negative.zext(32).eq(s.flag(V)) & (s.zero ^ 1),
 }
-assert C  # the carry is in none of them
 
 
 def _select(number: int, condition: str, p: Precision) -> None:
@@ -192,9 +188,9 @@ def _select(number: int, condition: str, p: Precision) -> None:
 
 def _extreme(name: str, less: int, p: Precision) -> None:
     def body(s: S, rd: Any, rn: Any, rm: Any) -> None:
-        words = s.const(less), s.const(1), mode_of(s)
+        words = s.const(less), s.const(1)
         n, m = p.get(s, rn), p.get(s, rm)
-        p.set(s, rd, s.native_value(f"arm_extreme{p.width}", p.type, n, m, *words))
+        p.set(s, rd, s.native_value(f"vfp_extreme{p.width}", p.type, n, m, *words))
 
     pattern = fill(f"11111110 1 D 00 Vn Vd 101 {p.bit} N {less} M 0 Vm", p.kind * 3)
     define(_name(name, p), pattern, "rd rn rm", body)
@@ -222,4 +218,3 @@ for _p in FORMATS:
     _extreme("vminnm", 1, _p)
     for _number, (_suffix, _mode) in enumerate(DIRECTIONS):
         directed("vrint" + _suffix, _mode, _number, _p)
-assert DN

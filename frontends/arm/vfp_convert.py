@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from jitemu.frontends.arm.floats import AHP, DN, FZ
 from jitemu.frontends.arm.fp import (
     DOUBLE,
     FORMATS,
@@ -14,7 +13,6 @@ from jitemu.frontends.arm.fp import (
     fill,
     flushed,
     flushing,
-    mode_of,
 )
 from jitemu.frontends.arm.state import S, Word
 from jitemu.frontends.arm.vfp import DIRECTIONS, two
@@ -26,17 +24,17 @@ from jitemu.ir.ops_float import to_integer_name
 def widen(s: S, rd: Any, rm: Any) -> None:
     """A single as a double."""
     value = s.view("s", rm)
-    raw = s.unless("arm_widen", flushing(s), "fext", "i64", value, mode_of(s))
+    raw = s.unless("vfp_widen", flushing(s), "fext", "i64", value)
     nan = s.emit("fnan", "i64", (raw,))
-    s.set_view("d", rd, s.rare("arm_widen", nan, raw, value, mode_of(s)))
+    s.set_view("d", rd, s.rare("vfp_widen", nan, raw, value))
 
 
 def narrow(s: S, rd: Any, rm: Any) -> None:
     """A double as a single."""
     value = s.view("d", rm)
-    raw = s.unless("arm_narrow", flushing(s), "fround", "i32", value, mode_of(s))
+    raw = s.unless("vfp_narrow", flushing(s), "fround", "i32", value)
     odd = s.emit("fodd", "i32", (raw,))
-    s.set_view("s", rd, s.rare("arm_narrow", odd, raw, value, mode_of(s)))
+    s.set_view("s", rd, s.rare("vfp_narrow", odd, raw, value))
 
 
 define("vcvt_f64_f32", two("0111 1", SINGLE, "ds"), "rd rm", widen)
@@ -96,10 +94,8 @@ for _p in FORMATS:
 
 def _fixed(p: Precision, size: int, signed: int) -> None:
     def to_fixed(s: S, rd: Any, val: Word) -> None:
-        words = s.const(size) - val, s.const(size), s.const(signed), s.const(1), mode_of(s)
-        s.set_view(
-            p.kind, rd, s.native_value(f"arm_to_integer{p.width}", p.type, p.get(s, rd), *words)
-        )
+        words = s.const(size) - val, s.const(size), s.const(signed), s.const(1)
+        p.set(s, rd, s.native_value(f"vfp_to_integer{p.width}", p.type, p.get(s, rd), *words))
 
     def from_fixed(s: S, rd: Any, val: Word) -> None:
         value = p.get(s, rd).trunc(size)
@@ -131,18 +127,16 @@ def _half(p: Precision, top: int) -> None:
     letter = "bt"[top]
 
     def from_half(s: S, rd: Any, rm: Any) -> None:
-        mode = s.field("fpmode") & (AHP | DN | FZ)
         word = s.view("s", rm)
         half = (word >> 16 if top else word & 0xFFFF).zext()
-        single = s.native_value("arm_from_half", "i32", half, mode)
+        single = s.native_value("vfp_from_half", "i32", half)
         if p.width == 64:
             p.set(s, rd, s.native_value("arm_widen", "i64", single, s.const(0)))
         else:
             p.set(s, rd, single)
 
     def to_half(s: S, rd: Any, rm: Any) -> None:
-        mode = s.field("fpmode") & (AHP | DN | FZ)
-        half = s.native_value(f"arm_to_half{p.width}", "i16", p.get(s, rm), s.const(5), mode)
+        half = s.native_value(f"vfp_to_half{p.width}", "i16", p.get(s, rm))
         old = s.view("s", rd)
         wide = half.zext(32)
         s.set_view("s", rd, (old & 0xFFFF) | wide << 16 if top else (old & -65536) | wide)

@@ -12,10 +12,12 @@ from jitemu.frontends.riscv.csrs_user import (
     counter_read,
     float_read,
     float_write,
+    rounding_written,
 )
 from jitemu.frontends.riscv.i import EXIT_ILLEGAL
 from jitemu.frontends.riscv.privileged import HartState
 from jitemu.frontends.riscv.registers import RiscvState
+from jitemu.frontends.riscv.rounding import user_rounding
 from jitemu.frontends.riscv.traps import raise_illegal
 from jitemu.ir.native import native
 
@@ -23,6 +25,8 @@ CSRS = (*csrs_user.ROWS, *csrs_supervisor.ROWS, *csrs_machine.ROWS)
 
 KIND_WRITE, KIND_SET, KIND_CLEAR = 0, 1, 2
 READ_WANTED, WRITE_WANTED = 1, 2
+AGAIN = 1
+"""trapped, in Linux user mode: go on at pc."""
 READ_ONLY = 3
 """Bits 10-11 of a read-only CSR's number."""
 
@@ -67,12 +71,19 @@ def csr_access(s: HartState, number: int, kind: int, operand: int, flags: int) -
 
 @native
 def user_csr_access(s: RiscvState, number: int, kind: int, operand: int, flags: int) -> int:
-    """csr_access in Linux user mode; where it is not allowed, ``trapped`` is EXIT_ILLEGAL."""
+    """csr_access in Linux user mode; where it is not allowed, ``trapped`` is EXIT_ILLEGAL.
+
+    A write that changes the translation context is done there: the instruction, again.
+    """
     s.trapped = 0
     if number - 1 < FCSR:
         old = float_read(s, number)
         if flags & WRITE_WANTED:
-            float_write(s, number, combine(s, kind, old, operand))
+            value = combine(s, kind, old, operand)
+            if user_rounding(s, rounding_written(s, number, value)):
+                s.trapped = AGAIN
+                return 0
+            float_write(s, number, value)
         return old
     if number < CYCLE or number > INSTRET or flags & WRITE_WANTED:
         s.trapped = EXIT_ILLEGAL

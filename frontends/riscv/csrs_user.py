@@ -24,17 +24,21 @@ def float_read(s: RiscvState, number: int) -> int:
 
 
 @native
+def rounding_written(s: RiscvState, number: int, value: int) -> int:
+    """frm after a write to fflags, frm or fcsr."""
+    if number == FFLAGS:
+        return s.frm
+    return (value if number == FRM else value >> 5) & ROUNDING_BITS
+
+
+@native
 def float_write(s: RiscvState, number: int, value: int) -> None:
     """Write fflags, frm or fcsr, here and in the host's FP unit."""
     flags = value
-    rounding = value >> 5
-    if number == FFLAGS:
-        rounding = s.frm
-    elif number == FRM:
-        rounding = value
+    if number == FRM:
         flags = host_fp_flags() | s.fflags
+    s.frm = rounding_written(s, number, value)
     s.fflags = flags & FLAG_BITS
-    s.frm = rounding & ROUNDING_BITS
     host_set_fp(s.fflags, s.frm)
 
 

@@ -172,11 +172,16 @@ def privilege_of(ctx: int) -> int:
     return ctx & 3
 
 
+FLOAT_OFF, FLOAT_CLEAN, FLOAT_ON = 0, 1, 2
+"""FP instructions are illegal, mark the state dirty first, or run; from FLOAT_ON on the
+contexts of rounding modes (``rounding_context``)."""
+
+
 def float_state_of(ctx: int) -> int:
-    """Of a translation context: 0 off (FP instructions are illegal), 1 clean, 2 dirty."""
-    return ctx >> 2 & 3
+    """The FP unit's state in a translation context."""
+    return ctx >> 2 & 7
 
 
 def tlb_mode_of(ctx: int) -> int:
     """The TLB that data accesses of a translation context use."""
-    return ctx >> 4 & 3
+    return ctx >> 5 & 3

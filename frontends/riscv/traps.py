@@ -12,6 +12,8 @@ from jitemu.frontends.riscv.privileged import (
     CBZE,
     ECALL_S,
     ECALL_U,
+    FLOAT_CLEAN,
+    FLOAT_ON,
     FS,
     ILLEGAL_INSTRUCTION,
     MEI,
@@ -37,6 +39,7 @@ from jitemu.frontends.riscv.privileged import (
     TW,
     HartState,
 )
+from jitemu.frontends.riscv.rounding import rounding_context
 from jitemu.ir.native import hostcall, native
 
 INTERRUPT = 1 << 63
@@ -53,13 +56,13 @@ def update_context(s: HartState) -> None:
         mode = s.mstatus >> 11 & 3
     if mode == PRIV_M:
         mode = MODE_M
-    ctx = s.priv | mode << 4
+    ctx = s.priv | mode << 5
     if fs == FS:
-        ctx |= 2 << 2
+        ctx |= (FLOAT_ON + rounding_context(s, s.frm)) << 2
     elif fs:
-        ctx |= 1 << 2
+        ctx |= FLOAT_CLEAN << 2
     s.ctx = ctx
-    s.ctx_tag = ctx << 58
+    s.ctx_tag = ctx * s.ctx_secret
 
 
 @native

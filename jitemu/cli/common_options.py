@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from jitemu.cli.options import Parsed
+    from jitemu.runtime.reports import Reports
     from jitemu.trace import Log
 
 _ENGINE_S_CHOICE: int | None = None
@@ -16,12 +17,12 @@ _ENGINE_S_CHOICE: int | None = None
 
 def version_text() -> str:
     """``jitemu version N``: the number that the installed package has."""
-    from importlib.metadata import PackageNotFoundError, version
+    from jitemu.messages import version
 
-    try:
-        return f"jitemu version {version('jitemu')}"
-    except PackageNotFoundError:
+    number = version()
+    if not number:
         return "jitemu version unknown (run from a folder that is not installed)"
+    return f"jitemu version {number}"
 
 
 def _show_version(_before: bool, _text: str) -> bool:
@@ -95,6 +96,17 @@ HOT_THRESHOLD = value(
 NO_CACHE = flag(
     "no-cache", "use no regions of earlier runs and keep nothing of this one", env="NO_CACHE"
 )
+PERFMAP = flag("perfmap", "generate a /tmp/perf-${pid}.map file for perf", env="PERFMAP")
+JITDUMP = flag("jitdump", "generate a jit-${pid}.dump file for perf", env="JITDUMP")
+
+
+def reports(parsed: Parsed, log: Log) -> Reports | None:
+    """What is told of the translated code when the guest has ended."""
+    if not (parsed[PERFMAP] or parsed[JITDUMP] or log.jit):
+        return None
+    from jitemu.runtime.reports import Reports
+
+    return Reports(parsed[PERFMAP], parsed[JITDUMP], log.write if log.jit else None)
 
 
 def cpu_model(text: str, frontend: str = "riscv") -> Any:

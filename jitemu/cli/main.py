@@ -44,6 +44,12 @@ def _cache(words: Sequence[str]) -> int:
     return run(words)
 
 
+def _img(words: Sequence[str]) -> int:
+    from jitemu.cli.img.main import main as run
+
+    return run(words)
+
+
 def _help(words: Sequence[str]) -> int:
     if words:
         return _run([words[0], "-help"])
@@ -62,6 +68,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "system-riscv64": (_system, "run a riscv64 machine: kernel, firmware or bare metal"),
     "get": (_get, "fetch a guest to run (riscv64-linux, riscv64-root, armhf-root)"),
     "cache": (_cache, "show, limit or clear the translated code kept between runs"),
+    "img": (_img, "make, convert, check and change disk images (raw, qcow2)"),
     "help": (_help, "print this help, or a command's (jitemu help get)"),
     "version": (_version, "print the version"),
 }
@@ -108,5 +115,14 @@ def _print(text: str) -> int:
     try:
         print(text, flush=True)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
+    except OSError as error:
+        _forget_output()
+        print(f"jitemu: cannot print: {error.strerror}", file=sys.stderr, flush=True)
+        return 1
     return 0
+
+
+def _forget_output() -> None:
+    """Python writes what is left of standard output at its end, and complains if it cannot."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -7,6 +7,10 @@ row has one, an environment variable.  Kept free of argparse and of anything slo
 
 from __future__ import annotations
 
+from jitemu.keyval import SIZE_SUFFIXES as SIZE_SUFFIXES
+from jitemu.keyval import on_off as on_off
+from jitemu.keyval import size as size
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -227,41 +231,3 @@ def integer(low: int, high: int) -> Callable[[str], int]:
         return number
 
     return parse_integer
-
-
-SIZE_SUFFIXES = "bkmgtpe"
-
-
-def size(text: str, default_suffix: str = "b") -> int:
-    """Bytes from a number with a suffix K, M, G, T, P or E (powers of 1024), as in QEMU.
-
-    A decimal number may have a fraction (1.5G); a hexadecimal one has no suffix.
-    """
-    digits, suffix = text, default_suffix
-    hexadecimal = text[:2].lower() == "0x"
-    if hexadecimal:
-        suffix = "b"
-    elif text and text[-1].lower() in SIZE_SUFFIXES:
-        digits, suffix = text[:-1], text[-1].lower()
-    shift = 10 * SIZE_SUFFIXES.index(suffix)
-    whole, _, fraction = digits.partition(".")
-    try:
-        number = int(whole, 16 if hexadecimal else 10) << shift
-        if fraction:
-            number += (int(fraction) << shift) // 10 ** len(fraction)
-    except ValueError:
-        number = -1
-    if not 0 <= number < 1 << 64:
-        raise ValueError(
-            "expected a non-negative number below 2^64 with an optional suffix K, M, G or T"
-        )
-    return number
-
-
-def on_off(text: str) -> bool:
-    """``on`` and ``off`` (also yes/no, true/false, y/n, as QEMU takes them)."""
-    if text in ("on", "yes", "true", "y"):
-        return True
-    if text in ("off", "no", "false", "n"):
-        return False
-    raise ValueError("expects 'on' or 'off'")

@@ -7,8 +7,12 @@ from contextlib import suppress
 
 from jitemu.cli import common_options as common
 from jitemu.cli import system_options as options
+from jitemu.cli.device_options import DEVICE, DEVICE_FILE, FW_CFG
+from jitemu.cli.drive_options import SNAPSHOT, hard_disk
+from jitemu.cli.host_options import CHARDEV, MONITOR, OBJECT
 from jitemu.cli.options import ENVIRONMENT_PREFIXES, Parsed, Shown, parse
-from jitemu.messages import fail
+from jitemu.messages import UserError, fail
+from jitemu.system.plugged import BackendSpec, DeviceSpec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,23 +23,36 @@ if TYPE_CHECKING:
     from jitemu.system.hart import Hart
 
 
-def serial_devices(parsed: Parsed) -> tuple[str, ...]:
-    """What the serial ports are tied to.
+def consoles(parsed: Parsed) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What the serial ports are tied to, and what monitors.
 
-    Without -serial the first is the console, with the keys of Ctrl-A, unless there is no
-    display to take its place and no -nographic either (as QEMU has it).
+    What is not said is on standard input and output, both on the same with the keys of
+    Ctrl-A, unless there is no display to take its place and no -nographic either (as QEMU
+    has it).
     """
-    if parsed[options.SERIAL]:
-        return parsed[options.SERIAL]
+    serial, monitors = parsed[options.SERIAL], parsed[MONITOR]
+    has_monitor = parsed.given(MONITOR) or any(text.startswith("mon:") for text in serial)
     if parsed.given(options.DISPLAY) and not parsed[options.NOGRAPHIC]:
-        return ("null",)
-    return ("mon:stdio",)
+        return serial or ("null",), _but_none(monitors)
+    if not serial and not has_monitor:
+        return ("mon:stdio",), ()
+    if not has_monitor and "stdio" not in serial and not _uses_stdio(parsed):
+        monitors = ("stdio",)
+    return serial or ("stdio",), _but_none(monitors)
+
+
+def _uses_stdio(parsed: Parsed) -> bool:
+    return any(text.partition(",")[0] in ("stdio", "backend=stdio") for text in parsed[CHARDEV])
+
+
+def _but_none(monitors: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(text for text in monitors if text not in ("none", "null"))
 
 
 def check(parsed: Parsed) -> None:
     """UserError for options that do not go together."""
-    if parsed.rest:
-        fail(f"{parsed.rest[0]}: no disk image can be given; a kernel is given by -kernel")
+    if parsed.rest[1:]:
+        fail(f"{parsed.rest[1]}: options go before the disk image {parsed.rest[0]}")
     for option in (options.APPEND, options.INITRD):
         if parsed.given(option) and not parsed[options.KERNEL]:
             fail(f"-{option.name} only allowed with -kernel option")
@@ -87,8 +104,13 @@ def _run(parsed: Parsed) -> int:
     choice = parsed[options.MACHINE]
     model = common.cpu_model(parsed[common.CPU])
     log = common.make_log(parsed)
+    serial, monitors = consoles(parsed)
+    plugged = parsed[DEVICE]
+    for image in parsed.rest:
+        plugged = hard_disk(plugged, image)
     config = MachineConfig(
         machine=choice.name,
+        name=parsed[options.NAME],
         memory=parsed[options.MEMORY],
         aclint=choice.aclint,
         isa=isa_string(model),
@@ -98,15 +120,24 @@ def _run(parsed: Parsed) -> int:
         initrd=parsed[options.INITRD],
         append=parsed[options.APPEND],
         dtb=parsed[options.DTB],
-        serial=serial_devices(parsed),
+        chardevs=parsed[CHARDEV],
+        serial=serial,
+        monitors=monitors,
+        captures=parsed[OBJECT],
+        devices=tuple(spec for spec in plugged if isinstance(spec, DeviceSpec)),
+        backends=tuple(spec for spec in plugged if isinstance(spec, BackendSpec)),
+        fw_cfg=parsed[FW_CFG],
+        snapshot=parsed[SNAPSHOT],
         reboot=not parsed[options.NO_REBOOT],
         stopped=parsed[options.STOPPED],
-        on_guest_error=log.write_line if log.guest_errors else None,
+        log=log,
     )
     if choice.dumpdtb:
         dump_device_tree(config, choice.dumpdtb)
         return 0
     from jitemu.system.processor import make_hart
+
+    reports = common.reports(parsed, log)
 
     def factory(space: PhysicalSpace, hart_id: int) -> Hart:
         return make_hart(
@@ -117,6 +148,18 @@ def _run(parsed: Parsed) -> int:
             symbol=symbols(config.boot_files()),
             hot_threshold=parsed[common.HOT_THRESHOLD],
             cache=not parsed[common.NO_CACHE],
+            reports=reports,
         )
 
-    return Machine(config, factory).run()
+    try:
+        return Machine(config, factory).run()
+    except Exception as error:
+        if parsed.given(DEVICE_FILE) and not isinstance(error, UserError):
+            from jitemu.devices.catalog import blame
+
+            if line := blame(error):
+                fail(f"-device-file: {line}")
+        raise
+    finally:
+        if reports is not None:
+            reports.write()

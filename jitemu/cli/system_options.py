@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from jitemu.cli import common_options as common
-from jitemu.cli.options import Option, Shown, flag, on_off, one_of, size, table, value
+from jitemu.cli.device_options import DEVICE_OPTIONS
+from jitemu.cli.drive_options import DRIVE_OPTIONS
+from jitemu.cli.folder_options import FOLDER_OPTIONS
+from jitemu.cli.host_options import HOST_OPTIONS
+from jitemu.cli.options import Option, Shown, flag, one_of, size, table, value
+from jitemu.keyval import on_off
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -94,11 +99,11 @@ SERIAL = Option(
     "serial",
     "dev",
     "redirect the serial port to char device 'dev'"
-    "\n(stdio, mon:stdio, pty, null, none, file:PATH, unix:PATH[,server=on][,wait=off])",
+    "\n(stdio, mon:stdio, pty, null, none, file:PATH, pipe:PATH, chardev:ID,"
+    "\nunix:PATH[,server=on][,wait=off], tcp:HOST:PORT[,server=on][,wait=off][,nodelay=on])",
     _NO_SERIAL,
     _add_serial,
 )
-MONITOR = value("monitor", "none", "redirect the monitor (only none)", "", one_of("none"))
 NO_REBOOT = flag("no-reboot", "exit instead of rebooting")
 STOPPED = flag("S", "freeze CPU at startup")
 NAME = value("name", "string", "set the name of the guest", "", _guest_name)
@@ -119,8 +124,11 @@ OPTIONS: tuple[Option[Any], ...] = (
     APPEND,
     INITRD,
     DTB,
+    *DRIVE_OPTIONS,
+    *FOLDER_OPTIONS,
+    *DEVICE_OPTIONS,
     SERIAL,
-    MONITOR,
+    *HOST_OPTIONS,
     PIDFILE,
     STOPPED,
     NO_REBOOT,
@@ -129,6 +137,8 @@ OPTIONS: tuple[Option[Any], ...] = (
     common.LOG_FILTER,
     common.HOT_THRESHOLD,
     common.NO_CACHE,
+    common.PERFMAP,
+    common.JITDUMP,
 )
 
 

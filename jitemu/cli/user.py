@@ -40,6 +40,7 @@ def main(words: Sequence[str], guest: str = "riscv64") -> int:
 
     common.cpu_model(parsed[own.cpu], own.frontend)  # an error comes before those of the program
 
+    log = common.make_log(parsed, *(("strace",) if parsed[options.STRACE] else ()))
     return run_user(
         UserConfig(
             program=parsed.rest[0],
@@ -55,7 +56,8 @@ def main(words: Sequence[str], guest: str = "riscv64") -> int:
             one_insn=parsed[options.ONE_INSN],
             hot_threshold=parsed[common.HOT_THRESHOLD],
             cache=not parsed[common.NO_CACHE],
-            log=common.make_log(parsed, *(("strace",) if parsed[options.STRACE] else ())),
+            log=log,
+            reports=common.reports(parsed, log),
             # for the programs that the guest runs; their environment is the guest's affair
             option_words=parsed.words(options.SET_ENV, options.UNSET_ENV, options.ARGV0),
             guest=guest,

@@ -113,6 +113,8 @@ _ALL: tuple[Option[Any], ...] = (
     SEED,
     common.HOT_THRESHOLD,
     common.NO_CACHE,
+    common.PERFMAP,
+    common.JITDUMP,
     common.VERSION,
 )
 

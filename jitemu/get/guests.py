@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -19,7 +19,7 @@ from jitemu.get.cpio import Cpio
 from jitemu.get.kernel_modules import loading_order
 from jitemu.messages import fail, warn
 
-FORMAT = 2
+FORMAT = 3
 """Raised when what is written changes, so that folders made before are made again."""
 SUITES = ("trixie", "testing", "sid")
 ARMHF_SUITES = ("bookworm", "trixie")
@@ -31,6 +31,8 @@ IMAGE_PATH = re.compile(r"^boot/vmlinu[xz]-|^usr/lib/modules/[^/]+/vmlinu[xz]$")
 VIRTIO_MODULES = ("virtio_mmio", "virtio_blk", "virtio_net", "virtio_rng")
 # ext4 asks for crc32c by its generic name, which its depends= line does not tell
 EXT4_MODULES = ("crc32c_generic", "ext4")
+FOLDER_MODULES = ("9pnet_virtio", "9p")
+FW_CFG_MODULES = ("qemu_fw_cfg",)
 ROOT_PACKAGES = """
     bash busybox-static bzip2 coreutils dash diffutils findutils gawk grep gzip libc-bin
     libc6 libstdc++6 lua5.4 openssl perl-base python3 sed sqlite3 tar xz-utils zstd
@@ -74,6 +76,8 @@ def riscv64_linux(apt: Apt, folder: Path, steps: Steps) -> None:
     sets = {
         "virtio": loading_order(modules, VIRTIO_MODULES),
         "ext4": loading_order(modules, EXT4_MODULES),
+        "9p": loading_order(modules, FOLDER_MODULES),
+        "fw_cfg": loading_order(modules, FW_CFG_MODULES),
     }
     progress(60)
     for name, ramfs in (
@@ -169,9 +173,9 @@ def armhf_root(apt: Apt, folder: Path, steps: Steps) -> None:
     _root(apt, folder, steps, ARMHF_PACKAGES)
 
 
-def _root(apt: Apt, folder: Path, steps: Steps, names: list[str]) -> None:
+def _root(apt: Apt, folder: Path, steps: Steps, names: Sequence[str]) -> None:
     apt.update(steps.step("package lists"))
-    packages = apt.fetch(names, steps.step("packages"), closure=True)
+    packages = apt.fetch(list(names), steps.step("packages"), closure=True)
     progress = steps.step("unpacking")
     root = folder / "root"
     deb.unpack_tree(packages, root)

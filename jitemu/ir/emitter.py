@@ -80,6 +80,10 @@ class Emitter(Builder):
         word = self.const(value) if isinstance(value, int) else value
         self.emit("setfield", "", (word,), (name,))
 
+    def unusual(self, name: str, bits: int) -> V:
+        """i1: a word of the state has any of these bits.  (Regions are made for none.)"""
+        return self.emit("unusual", "", (self.const(bits),), (name,))
+
     def native_value(self, function: str, type: str, *args: V) -> V:
         """A native function's result for values (words; of 128 bits two)."""
         return self.emit("native", type, args, (function,))

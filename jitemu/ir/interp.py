@@ -248,7 +248,7 @@ def _slow(f: _Frame, op: Op, args: tuple[Value, ...], values: list[int]) -> int:
     for arg, value in zip(args, values, strict=True):
         words += [value & (1 << 64) - 1, value >> 64][: 1 + (arg.width > 64)]
     low = _call(f, op, words)
-    return (low | f.machine.fields["high"] << 64) & (1 << BITS[op.type]) - 1
+    return (low | f.machine.arrays["operands"][1] << 64) & (1 << BITS[op.type]) - 1
 
 
 def _rare(f: _Frame, op: Op, a: list[int]) -> int:
@@ -260,8 +260,8 @@ def _unless(f: _Frame, op: Op, a: list[int]) -> int:
         return _slow(f, op, op.args[1:], a[1:])
     usual = usual_of(op)
     usual.result = op.result
-    run = _lanes if usual.name in FLOAT_LANES else lambda f, op, a: evaluate(op, a)
-    return run(f, usual, a[1 : 1 + len(usual.args)])
+    args = a[1 : 1 + len(usual.args)]
+    return _lanes(f, usual, args) if usual.name in FLOAT_LANES else evaluate(usual, args)
 
 
 def _float(f: _Frame, op: Op, a: list[int]) -> int:
@@ -288,6 +288,7 @@ _HANDLERS: dict[str, Callable[[_Frame, Op, list[int]], int | None]] = {
     "rare": _rare,
     "unless": _unless,
     "field": _field,
+    "unusual": lambda f, op, a: int(_field(f, op, a) & a[0] != 0),
     "setfield": _setfield,
     "elem": _elem,
     "setelem": _setelem,

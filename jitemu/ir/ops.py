@@ -306,6 +306,12 @@ row("set", "@class @index i64 ->", "Write a guest register.", effect=True)
 row("vget", "@class @index -> T", "Read a register of a bank, as wide as T.", lanes=True)
 row("vset", "@class @index T ->", "Write a register of a bank.", effect=True, lanes=True)
 row("field", "@name -> i64", "Read a word of the state.", effect=True)
+row(
+    "unusual",
+    "@name i64 -> i1",
+    "1 if a word of the state has any of these bits: which only ``call`` can change.",
+    effect=True,
+)
 row("setfield", "@name i64 ->", "Write a word of the state.", effect=True)
 row("elem", "@name i64 -> i64", "Read a word of an array of the state.", effect=True)
 row("setelem", "@name i64 i64 ->", "Write a word of an array of the state.", effect=True)

@@ -53,15 +53,15 @@ def _arithmetic(name: str, operation: str, count: int, prose: str, meaning: Lane
     _row(name, " ".join(["T"] * count) + " -> T", prose, meaning, text)
 
 
-_arithmetic("fadd", "fadd", 2, "Sums.", lambda f, _, rm, a: sf.add(f, *a, rm))
-_arithmetic("fsub", "fsub", 2, "Differences.", lambda f, _, rm, a: sf.sub(f, *a, rm))
-_arithmetic("fmul", "fmul", 2, "Products.", lambda f, _, rm, a: sf.mul(f, *a, rm))
-_arithmetic("fdiv", "fdiv", 2, "Quotients.", lambda f, _, rm, a: sf.div(f, *a, rm))
-_arithmetic("fsqrt", "sqrt", 1, "Square roots.", lambda f, _, rm, a: sf.sqrt(f, *a, rm))
+_arithmetic("fadd", "fadd", 2, "Sums.", lambda f, _, rm, a: sf.add(f, a[0], a[1], rm))
+_arithmetic("fsub", "fsub", 2, "Differences.", lambda f, _, rm, a: sf.sub(f, a[0], a[1], rm))
+_arithmetic("fmul", "fmul", 2, "Products.", lambda f, _, rm, a: sf.mul(f, a[0], a[1], rm))
+_arithmetic("fdiv", "fdiv", 2, "Quotients.", lambda f, _, rm, a: sf.div(f, a[0], a[1], rm))
+_arithmetic("fsqrt", "sqrt", 1, "Square roots.", lambda f, _, rm, a: sf.sqrt(f, a[0], rm))
 
 
 def _fused(f: sf.Format, _: sf.Format, rm: int, a: tuple[int, ...]) -> sf.Result:
-    bits, flags = sf.fma(f, *a, rm)
+    bits, flags = sf.fma(f, a[0], a[1], a[2], rm)
     # x86 raises nothing for infinity times zero plus a quiet NaN.
     quiet = sf.is_nan(f, a[2]) and not any(sf.is_signalling(f, x) for x in a)
     return bits, 0 if quiet else flags
@@ -172,6 +172,26 @@ def _odd(type: str, attrs: Attrs, types: Sequence[str], values: Sequence[int]) -
     return join_lanes(truth_of(type), [x > f.inf or 0 < x <= least for x in lanes])
 
 
+def _pure_compare(name: str, predicate: str, prose: str, meaning: LaneMeaning) -> None:
+    """For operands that a row with flags has compared, too."""
+
+    def whole(type: str, attrs: Attrs, types: Sequence[str], values: Sequence[int]) -> int:
+        f = FORMATS[WIDTHS[lanes_of(type)[0]]]
+        lanes = zip(*(split_lanes(type, v) for v in values), strict=True)
+        return join_lanes(truth_of(type), [meaning(f, f, sf.RNE, lane)[0] for lane in lanes])
+
+    text = f"{_operands(2)}{{r}} = fcmp {predicate} {{F}} {{r}}.a, {{r}}.b"
+    row(name, "T T -> B", prose, None, text, whole=whole)
+
+
+_pure_compare("fequal", "oeq", "1 if equal; without flags.", lambda f, _, rm, a: sf.eq(f, *a))
+_pure_compare("fless", "olt", "1 if less; without flags.", lambda f, _, rm, a: sf.lt(f, *a))
+_pure_compare(
+    "funordered",
+    "uno",
+    "1 if one is a NaN; without flags.",
+    lambda f, _, rm, a: (int(any(sf.is_nan(f, x) for x in a)), 0),
+)
 row(
     "fnan",
     "T -> B",
@@ -187,6 +207,7 @@ row(
     None,
     "{r}.m = and {T} {0}, {MAGNITUDE}\n{r}.f = bitcast {T} {r}.m to {F}\n"
     "{r}.n = bitcast {T} {NORMAL} to {F}\n{r}.g = fcmp ule {F} {r}.f, {r}.n\n"
-    "{r}.z = icmp ne {T} {r}.m, {Z}\n{r} = and {B} {r}.g, {r}.z",
+    "{r}.z = icmp ne {T} {r}.m, {Z}\n"
+    "{r} = select {B} {r}.g, {B} {r}.z, {B} zeroinitializer",
     whole=_odd,
 )

@@ -39,7 +39,7 @@ class RuntimeState:
     region_entry: int
     """Which of its entries a region was entered by."""
     ctx_tag: int
-    """The translation context, in the bits that jump-cache tags have for it."""
+    """What the translation context makes of an address, by xor: the tag of its code."""
     pc: int
     dispatch: int
     """Host address: go on at ``pc`` (registers pinned)."""
@@ -53,11 +53,15 @@ class RuntimeState:
     """Host address: leave to the engine with ``exit_reason``."""
     exit_reason: int
     trapped: int
-    """A native function raised an exception: go on at ``pc``."""
+    """A native function raised an exception: go on at ``pc`` (in user mode it is the exit
+    reason if the operating system has to know)."""
     functions: Words[128]
     """Host addresses of the native functions, in the order of the native library."""
     ctx: int
     """Translation context: what else than its bytes decides a block's meaning."""
+    ctx_secret: int
+    """Times ctx, it is ctx_tag in system mode.  Random, so that a guest cannot jump to an
+    address whose tag is that of another context's code; even, as tags are."""
     host_stack: int
     """Stack pointer at the entry from the engine (the fault handler returns there)."""
     host_mxcsr: int
@@ -105,8 +109,9 @@ class RuntimeState:
     """Host monotonic nanoseconds at guest time 0."""
     clock_buffer: Words[2]
     instret: int
-    high: int
-    """The upper half of a native function's result of 128 bits."""
+    operands: Words[8]
+    """Of native functions in rare ways: arguments, then the result.  A function whose result
+    has 128 bits writes the upper half to the second word itself."""
     scratch: Words[8]
     """The pinned registers at the accesses of a region that must be exact."""
     jump_cache: Words[2 * JUMP_CACHE_ENTRIES]

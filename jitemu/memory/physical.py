@@ -11,7 +11,7 @@ from bisect import bisect_right
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Protocol
 
     class MmioDevice(Protocol):
@@ -79,6 +79,8 @@ class PhysicalSpace:
         self.windows: list[Window] = []
         self.on_ram_write: WriteHook | None = None
         """Called as (address, size) after anything but the engine itself changed RAM or ROM."""
+        self.page_flags: Sequence[int] = ()
+        """For each page of RAM, not 0 if somebody wants to know of writes there."""
         self._bases: list[int] = []
         self._pages: dict[int, Window] = {}
 
@@ -145,6 +147,35 @@ class PhysicalSpace:
     def is_ram(self, address: int, size: int) -> bool:
         """All of [address, address + size) is RAM."""
         return size >= 0 and self.ram.base <= address and address + size <= self.ram.end
+
+    def dma_view(self, address: int, size: int) -> memoryview:
+        """RAM itself, to read and write; MemoryFault unless all of it is RAM.  Whoever writes
+        through it reports that by ``dma_written``."""
+        ram = self.ram
+        offset = address - ram.base
+        if offset < 0 or size < 0 or offset + size > ram.size:
+            raise MemoryFault(f"{address:#x}+{size:#x} is not in RAM")
+        return ram.view[offset : offset + size]
+
+    def dma_written(self, address: int, size: int) -> None:
+        """RAM was changed through a view: translations made from it are forgotten."""
+        if self.on_ram_write is not None:
+            self.on_ram_write(address, size)
+
+    def dma_wrote(self, addresses: list[int], views: list[memoryview], size: int) -> None:
+        """``dma_written`` for the first ``size`` bytes of views at these addresses."""
+        if self.on_ram_write is None:
+            return
+        flags, base = self.page_flags, self.ram.base
+        for address, view in zip(addresses, views, strict=True):
+            length = len(view)
+            start = address - base
+            first, last = start >> PAGE_SHIFT, (start + length - 1) >> PAGE_SHIFT
+            if flags[first] if first == last else any(flags[first : last + 1]):
+                self.on_ram_write(address, length)
+            size -= length
+            if size <= 0:
+                return
 
     def dma_read(self, address: int, size: int) -> bytes:
         """``size`` bytes of RAM; MemoryFault unless all of them are RAM."""

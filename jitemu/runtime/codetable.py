@@ -330,10 +330,17 @@ def jump_slot(s: RuntimeState, pc: int) -> int:
 
 
 @native
+def jump_tag(s: RuntimeState) -> int:
+    """Where a record has the tag of its jump cache entry: in user mode there is one context at
+    a time, and it is the pc."""
+    return BlockRecord.TAG if s.paged else BlockRecord.PC
+
+
+@native
 def forget_jump(s: RuntimeState, record: int) -> None:
     """Take a block out of this processor's jump cache."""
     slot = jump_slot(s, load64(record + BlockRecord.PC)) * 2
-    if s.jump_cache[slot] == load64(record + BlockRecord.TAG):
+    if s.jump_cache[slot] == load64(record + jump_tag(s)):
         s.jump_cache[slot] = EMPTY
 
 

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from jitemu.backend_llvm.objects import place
 from jitemu.ir.state import JUMP_CACHE_ENTRIES
@@ -40,6 +39,7 @@ from jitemu.runtime.lookup import (
 from jitemu.runtime.records import CodeTables, NativeMemory, Record, place_bytes
 from jitemu.runtime.stateview import StateView
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from jitemu.backend_llvm.objects import Region
     from jitemu.runtime.setup import Translation
@@ -378,7 +378,8 @@ class Processor:
         host = self.space.arena.read(record.code, record.host_size)
         tracer = self.space.tracer
         if tracer is not None:
-            tracer.translated(record, self.guest_bytes(record), host, self.state["ctx"])
+            places = self.space.tables.pieces(record)
+            tracer.translated(record, self.guest_bytes(record), host, self.state["ctx"], places)
 
     def add_page(self, number: int) -> None:
         """Make a page of guest code known to native code."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Container, Mapping, Sequence
 
     from jitemu.backend_llvm.stencil_keys import Key, Target
     from jitemu.isa import Decoder, Isa
@@ -27,7 +27,7 @@ class Guest:
         roots: tuple[str, ...],
         common_keys: Callable[[], list[Key]],
         context: Callable[[int], Mapping[str, int]],
-        instead: Callable[[str, int], str | None],
+        instead: Callable[[str, str, int, Container[str]], str | None],
         register_names: Mapping[str, list[str]],
         illegal: str,
         address_bits: int = (1 << 64) - 1,
@@ -49,8 +49,8 @@ class Guest:
         """Of a translation context: tlb (state offset) and mode of data accesses, fetch (state
         index of the fetches' TLB), and the other numbers of runtime.translate.Context."""
         self.instead = instead
-        """What to do for an instruction of this extension in this context, if not itself: the
-        name of another definition."""
+        """What to do for an instruction (name, extension) in this context, if not itself: the
+        name of another definition, of all these names."""
         self.register_names = register_names
         """Names of the registers of a class, as traces show them."""
         self.illegal = illegal

@@ -12,7 +12,7 @@ from jitemu.runtime.guest import Guest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Container, Mapping
 
     from jitemu.backend_llvm.stencil_keys import Key
     from jitemu.frontends.arm.cpu import CpuModel as ArmModel
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from jitemu.isa import Decoder, Isa
 
 USER_ROOTS = (
+    "spawn_apart",
     "user_find_block",
     "user_look_around",
     "user_link_block",
@@ -37,6 +38,7 @@ USER_ROOTS = (
     "page_note",
 )
 SYSTEM_ROOTS = (
+    "spawn_apart",
     "system_find_block",
     "system_look_around",
     "system_link_block",
@@ -53,6 +55,7 @@ SYSTEM_ROOTS = (
     "guest_time",
     "fetch_translate",
     "flush_tlb",
+    "csr_read",
 )
 
 
@@ -77,6 +80,7 @@ def _definitions(cpu: CpuModel, mode: str) -> Callable[[], tuple[Isa, Decoder]]:
         for module in ("actions", *_NATIVE_MODULES[mode]):
             import_module(f"jitemu.frontends.riscv.{module}")
         import_module(f"jitemu.runtime.lookup_{mode}")
+        import_module("jitemu.runtime.spawn")
         from jitemu.frontends.riscv.extensions import decoder_for
         from jitemu.frontends.riscv.state import isa
 
@@ -115,16 +119,18 @@ def _no_context(ctx: int) -> Mapping[str, int]:
 
 def riscv64_user(cpu: CpuModel) -> Guest:
     """RISC-V 64 in Linux user mode."""
+    from jitemu.frontends.riscv.rounding import rounded_instead
+
     return Guest(
         name="riscv64-user",
         frontend="riscv",
         variant=_variant(cpu),
         target=_target("user", registers.RiscvState),
         definitions=_definitions(cpu, "user"),
-        roots=USER_ROOTS,
+        roots=(*USER_ROOTS, "user_rounding"),
         common_keys=lambda: _profile("riscv"),
         context=_no_context,
-        instead=lambda extension, ctx: None,
+        instead=lambda name, extension, ctx, names: rounded_instead(name, ctx, names),
         register_names=_names(),
         illegal="illegal",
     )
@@ -133,6 +139,7 @@ def riscv64_user(cpu: CpuModel) -> Guest:
 def riscv64_system(cpu: CpuModel) -> Guest:
     """A whole RISC-V 64 machine's hart."""
     from jitemu.frontends.riscv import privileged
+    from jitemu.frontends.riscv.rounding import rounded_instead
 
     target = _target("system", privileged.HartState)
     tlb = target.layout.of("tlb")
@@ -145,10 +152,13 @@ def riscv64_system(cpu: CpuModel) -> Guest:
         size = TLB_ENTRIES * 4
         return {"mode": mode, "tlb": tlb + mode * size * 8, "fetch": fetch * size}
 
-    def instead(extension: str, ctx: int) -> str | None:
+    def instead(name: str, extension: str, ctx: int, names: Container[str]) -> str | None:
         if extension not in ("f", "d"):
             return None
-        return ("illegal", "float_dirty", None, None)[privileged.float_state_of(ctx)]
+        float_state = privileged.float_state_of(ctx)
+        if float_state >= privileged.FLOAT_ON:
+            return rounded_instead(name, float_state - privileged.FLOAT_ON, names)
+        return "illegal" if float_state == privileged.FLOAT_OFF else "float_dirty"
 
     return Guest(
         name="riscv64-system",
@@ -177,6 +187,7 @@ def _arm_definitions(cpu: ArmModel) -> Callable[[], tuple[Isa, Decoder]]:
         from importlib import import_module
 
         import_module("jitemu.runtime.lookup_user")
+        import_module("jitemu.runtime.spawn")
         from jitemu.frontends.arm.decoder import ArmDecoder
 
         decoder = ArmDecoder(cpu)
@@ -205,7 +216,7 @@ def arm_user(cpu: ArmModel) -> Guest:
         roots=USER_ROOTS,
         common_keys=lambda: _profile("arm"),
         context=_arm_context,
-        instead=lambda extension, ctx: None,
+        instead=lambda name, extension, ctx, names: None,
         register_names={"r": arm_registers.R_NAMES},
         illegal="illegal",
         address_bits=arm_registers.ADDRESS_BITS,

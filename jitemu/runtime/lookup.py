@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from jitemu.ir.native import addressof, exchange, load64, native, store64
 from jitemu.ir.state import RuntimeState
+from jitemu.runtime import spawn as spawn  # the library has it too
 from jitemu.runtime.codetable import (
     FLAG_NO_CHAIN,
     HASH,
     BlockRecord,
     Control,
     jump_slot,
+    jump_tag,
     link,
     table_find,
 )
@@ -77,7 +79,7 @@ def enter(s: RuntimeState, record: int) -> int:
         s.made = record
         return leave(s, EXIT_ENTER)
     slot = jump_slot(s, s.pc) * 2
-    s.jump_cache[slot] = load64(record + BlockRecord.TAG)
+    s.jump_cache[slot] = load64(record + jump_tag(s))
     s.jump_cache[slot + 1] = code
     return code
 

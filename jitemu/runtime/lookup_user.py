@@ -47,8 +47,9 @@ from jitemu.runtime.translate import (
 @native
 def user_find_block(s: RuntimeState) -> int:
     """Host address to go on at for the state's pc (or of the exit)."""
-    if s.trapped:
-        s.trapped = 0
+    trapped = s.trapped
+    s.trapped = 0
+    if trapped == EXIT_ILLEGAL:
         return leave(s, EXIT_ILLEGAL)
     pc = s.pc
     slot = jump_slot(s, pc) * 2
@@ -56,7 +57,7 @@ def user_find_block(s: RuntimeState) -> int:
         return s.jump_cache[slot + 1]
     if lock_code(s) == 0:
         return leave(s, EXIT_BUSY)
-    record = table_find(s, pc, address_of(s, pc))
+    record = table_find(s, pc ^ s.ctx_tag, address_of(s, pc))
     if record == 0:
         record = user_make(s, pc)
         if record == 0 or load64(s.code + Control.FLAGS) & FLAG_TRACE:
@@ -87,7 +88,7 @@ def user_make(s: RuntimeState, pc: int) -> int:
     if room(s) == 0:
         s.exit_reason = EXIT_FULL
         return 0
-    s.made = translate(s, pc, pc, address, host, second, address + 2)
+    s.made = translate(s, pc, pc ^ s.ctx_tag, address, host, second, address + 2)
     if is_known(s, pc):
         s.exit_reason = EXIT_KNOWN
         return 0
@@ -103,7 +104,7 @@ def user_link_block(s: RuntimeState) -> int:
     generation = load64(s.code + Control.GENERATION)
     code = user_find_block(s)
     if code != s.exit and generation == load64(s.code + Control.GENERATION):
-        link_to(s, exit_record, pc, address_of(s, pc))
+        link_to(s, exit_record, pc ^ s.ctx_tag, address_of(s, pc))
     return code
 
 
@@ -116,7 +117,7 @@ def user_look_around(s: RuntimeState) -> int:
         return leave(s, EXIT_WRITTEN)
     if request & REQUEST_ENGINE:
         return leave(s, EXIT_REQUESTED)
-    if request & REQUEST_SAMPLE and heat_up(s, s.pc):
+    if request & REQUEST_SAMPLE and heat_up(s, s.pc ^ s.ctx_tag):
         return leave(s, EXIT_HOT)
     return user_find_block(s)
 

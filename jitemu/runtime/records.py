@@ -7,6 +7,7 @@ import mmap
 from collections.abc import Iterator
 
 from jitemu.runtime.codetable import DELETED, EMPTY, BlockRecord, Control, ExitRecord
+from jitemu.runtime.translate import PC_AT, Work
 
 _MAP_NORESERVE = 0x4000
 POOL_BYTES = 256 << 20
@@ -157,6 +158,17 @@ class CodeTables:
         for offset, value in words.items():
             record.set(offset, value)
         return record
+
+    def pieces(self, record: Record) -> list[tuple[int, int]]:
+        """(offset in its code, pc) of each instruction of the block made last."""
+        found: list[tuple[int, int]] = []
+        note = self.get(Control.WORK)
+        while len(found) < record.word(BlockRecord.INSNS):
+            words = (ctypes.c_uint64 * (Work.LENGTH // 8)).from_address(note)
+            if words[Work.FIRST // 8]:
+                found.append((words[Work.START // 8] - record.code, words[PC_AT // 8]))
+            note += Work.LENGTH
+        return found
 
     def live(self) -> Iterator[Record]:
         """All blocks in the table."""

@@ -41,11 +41,14 @@ class Translation:
     def instead(self, guest: Guest, ctx: int) -> bytes:
         """For each definition the index of the one that takes its place in a context."""
         index = {name: i for i, (name, _) in enumerate(self.names)}
-        chosen: list[int] = []
-        for name, extension in self.names:
-            other = guest.instead(extension, ctx)
-            chosen.append(index[other or name])
+        chosen = [index[guest.instead(*names, ctx, index) or names[0]] for names in self.names]
         return struct.pack(f"<{len(chosen)}I", *chosen)
+
+    def replaced(self, guest: Guest, ctx: int) -> list[str]:
+        """Extensions of which instructions do something else in a context."""
+        index = dict(self.names)
+        found = {e for name, e in self.names if guest.instead(name, e, ctx, index) is not None}
+        return sorted(found)
 
     def context_words(self, words: Mapping[str, int | str]) -> bytes:
         """A context's words, as runtime.translate.Context has them."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
+from collections import deque
 from collections.abc import Callable
 
-from jitemu.memory.physical import BusError, PhysicalSpace
+from jitemu.memory.physical import BusError, MemoryFault, PhysicalSpace
 from jitemu.runtime.codetable import BlockRecord
 from jitemu.runtime.engine import CodeSpace, Processor
 from jitemu.runtime.guest import Guest
@@ -30,16 +32,15 @@ class SystemSpace(CodeSpace):
         self.physical = physical
         self.code_pages = NativeMemory(max(physical.ram.size // PAGE * 8, 4096))
         """A word for each RAM page: bit n, bytes [64n, 64n + 64) hold translated code."""
-        self.changes: list[tuple[int, int]] = []
+        self.changes: deque[tuple[int, int]] = deque()
         """Writes by devices that the processor has not seen yet."""
+        physical.page_flags = self.code_pages.words
         physical.on_ram_write = self.ram_written
 
     def ram_written(self, address: int, size: int) -> None:
         """A device wrote RAM (any thread): have the code there forgotten."""
         start = address - self.physical.ram.base
-        words = self.code_pages.words
-        pages = range(start // PAGE, (start + size - 1) // PAGE + 1)
-        if any(words[page] for page in pages if 0 <= page < len(words)):
+        if size and any(self.code_pages.words[start // PAGE : (start + size - 1) // PAGE + 1]):
             self.changes.append((address, size))
             for processor in self.processors:
                 processor.kick_inside()
@@ -66,6 +67,7 @@ class SystemProcessor(Processor):
         state["ram_base"], state["ram_size"] = ram.base, ram.size
         state["ram_host"] = ram.host_address
         state["code_pages"] = space.code_pages.address
+        state["ctx_secret"] = int.from_bytes(os.urandom(8)) & ~1
         self._callbacks = (
             _ReadCallback(self._read),
             _WriteCallback(self._write),
@@ -80,7 +82,7 @@ class SystemProcessor(Processor):
     def _read(self, address: int, size: int) -> int:
         try:
             return self.system_space.physical.mmio_read(address, size)
-        except BusError:
+        except (BusError, MemoryFault):
             self.state["mmio_failed"] = 1
         except BaseException as error:
             self._failed(error)
@@ -89,7 +91,7 @@ class SystemProcessor(Processor):
     def _write(self, address: int, size: int, value: int) -> int:
         try:
             self.system_space.physical.mmio_write(address, size, value)
-        except BusError:
+        except (BusError, MemoryFault):
             self.state["mmio_failed"] = 1
         except BaseException as error:
             self._failed(error)
@@ -119,8 +121,9 @@ class SystemProcessor(Processor):
 
     def apply_changes(self) -> None:
         """Forget the code that devices have overwritten (this processor's thread)."""
-        changes, self.system_space.changes = self.system_space.changes, []
-        for address, size in changes:
+        changes = self.system_space.changes
+        while changes:
+            address, size = changes.popleft()
             while size > 0:
                 part = min(size, PAGE - address % PAGE)
                 self.native("code_written", address, part)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from jitemu.backend_llvm.objects import Blob, Region
 from jitemu.backend_llvm.packs import context_of
@@ -19,9 +17,12 @@ from jitemu.runtime.engine import PAGE, CodeSpace, Processor
 from jitemu.runtime.known import Candidate, KnownRegions, packs_folder, same_code
 from jitemu.runtime.lookup import REQUEST_SAMPLE
 from jitemu.runtime.records import Record
+from jitemu.runtime.spawn import start_apart
 from jitemu.runtime.worker import reader, receive, send
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import BinaryIO, Protocol
 
     class Model(Protocol):
         """A guest's processor model."""
@@ -32,11 +33,9 @@ if TYPE_CHECKING:
         def extensions(self) -> frozenset[str]: ...
         @property
         def flags(self) -> frozenset[str]: ...
+else:
+    Protocol = object
 
-
-_SYS_CLONE = 56
-_WCLONE = -0x80000000
-_MOST_FILES = 1 << 20
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _START = (
     f"import sys; sys.path.insert(0, {_ROOT!r}); from jitemu.runtime.worker import main; main()"
@@ -84,38 +83,19 @@ def _block_signals() -> None:
 
 class Worker:
     """A compile worker's process.  Its pipes are unbuffered: buffers have locks, which a
-    fork of the guest could find held by another thread.
+    fork of the guest could find held by another thread."""
 
-    Neither SIGCHLD nor wait() of a guest that lives in this process may see it: it is a
-    grandchild, and the process between was cloned without an exit signal.
-    """
-
-    def __init__(self) -> None:
-        theirs, ours = os.pipe()
-        results, answers = os.pipe()
-        ours, results = descriptors.move_up(ours), descriptors.move_up(results)
+    def __init__(self, spawn: int) -> None:
+        """``spawn``: the address of the native ``spawn_apart``."""
+        theirs, ours = map(descriptors.move_up, os.pipe())
+        results, answers = map(descriptors.move_up, os.pipe())
+        nowhere = descriptors.move_up(os.open(os.devnull, os.O_WRONLY))
         self.requests: BinaryIO = os.fdopen(ours, "wb", buffering=0, closefd=False)
         self.results: BinaryIO = os.fdopen(results, "rb", buffering=0, closefd=False)
         # Neither the guest's folder nor its environment decides what is imported.
-        arguments = [sys.executable, "-I", "-c", _START]
-        clone = ctypes.PyDLL(None).syscall
-        between = clone(_SYS_CLONE, 0, 0, 0, 0, 0)
-        if between == 0:
-            try:
-                if clone(_SYS_CLONE, 0, 0, 0, 0, 0):
-                    os._exit(0)
-                os.setsid()
-                os.dup2(theirs, 0)
-                os.dup2(answers, 1)
-                os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-                os.closerange(3, _MOST_FILES)  # a pipe of the guest's would never end
-                os.chdir("/")
-                os.execv(arguments[0], arguments)
-            finally:
-                os._exit(127)
-        os.close(theirs)
-        os.close(answers)
-        os.waitpid(between, _WCLONE)
+        start_apart(spawn, [sys.executable, "-I", "-c", _START], (theirs, answers, nowhere))
+        for file in (theirs, answers, nowhere):
+            descriptors.close(file)
 
     def close(self) -> None:
         """End it: its input ends.  In a fork's child: leave it to the parent."""
@@ -155,6 +135,7 @@ class Tiers:
         if use_cache and threshold != EVERY_BLOCK:
             self.known = KnownRegions(self.cache_name, space.tables)
         self._contexts: dict[int, bytes] = {}
+        self._replaced: dict[int, list[str]] = {}
         self.cache_hits = 0
         """Regions taken from the cache."""
         self.cache_misses = 0
@@ -189,15 +170,22 @@ class Tiers:
         forbidden = frozenset(self._forbidden(processor))
         request = Request(block.pc, holes, REGION_LIMIT, True, forbidden)
         read = reader(self.snapshot(block.pc)[0])
+        generation = self.space.tables.get(Control.GENERATION)
         region = compile_region(guest.target, guest.decoder, read, request)
-        if region is not None:
-            self.space.install(region, block, processor)
-            self.regions += 1
+        if region is None:
+            return
+        with self.space.changing(processor):
+            same = generation == self.space.tables.get(Control.GENERATION)
+            if same and block.code and not block.region:
+                self.space.install(region, block, processor)
+                self.regions += 1
 
     def _forbidden(self, processor: Processor) -> list[str]:
         """Extensions whose instructions do something else in the processor's context."""
-        guest, ctx = self.space.guest, processor.state["ctx"]
-        return [e for e in sorted(self.cpu.extensions) if guest.instead(e, ctx) is not None]
+        ctx = processor.state["ctx"]
+        if ctx not in self._replaced:
+            self._replaced[ctx] = self.space.translation.replaced(self.space.guest, ctx)
+        return self._replaced[ctx]
 
     def start(self) -> None:
         """Begin to sample."""
@@ -275,7 +263,7 @@ class Tiers:
 
     def _worker(self) -> Worker:
         if self.worker is None:
-            self.worker = Worker()
+            self.worker = Worker(self.space.symbols["native.spawn_apart"])
             cpu = self.cpu
             model = (cpu.name, sorted(cpu.extensions), sorted(cpu.flags))
             folder = packs_folder(self.cache_name) if self.cache_name else ""

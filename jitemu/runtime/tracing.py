@@ -34,8 +34,13 @@ class Tracer:
         """From a translation context (system mode)."""
         self.each_entry = log.exec or log.cpu
 
-    def translated(self, block: Record, code: bytes, host: bytes, ctx: int) -> None:
-        """A block was made from this guest code."""
+    def translated(
+        self, block: Record, code: bytes, host: bytes, ctx: int, places: list[tuple[int, int]]
+    ) -> None:
+        """A block was made from this guest code.
+
+        ``places``: of each instruction the offset in the host code and the pc.
+        """
         log = self.log
         address = self.guest.address_of(block.pc)
         if not log.wants(address):
@@ -55,7 +60,7 @@ class Tracer:
                 optimize(function)
                 log.write_op(print_function(function), optimised=True)
         if log.out_asm:
-            log.write_out_asm(block.code, host)
+            log.write_out_asm(block.code, host, places)
 
     def lift(self, pc: int, code: bytes) -> Function:
         """The micro-ops of straight guest code, a block an instruction."""

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
 
 from jitemu.runtime import faults
 from jitemu.runtime.arena import libc, set_segment_base
@@ -19,12 +18,19 @@ from jitemu.runtime.guest import Guest
 from jitemu.runtime.lookup import EXIT_FAULT, EXIT_WRITTEN
 from jitemu.runtime.records import Record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from jitemu.runtime.setup import Translation
+else:
+    Protocol = object
 
 PAGE = 4096
 _SEGV_MAPERR, _SEGV_ACCERR = 1, 2
 _PROT_READ, _PROT_WRITE = 1, 2
+CONTEXTS = 3
+"""Translation contexts: instruction sets (arm), kinds of rounding modes (riscv)."""
 
 
 class NoCode(Exception):
@@ -56,7 +62,7 @@ class UserSpace(CodeSpace):
     def __init__(self, guest: Guest, translation: Translation, memory: GuestMemory) -> None:
         super().__init__(guest, translation)
         self.memory = memory
-        for number in range(3 if guest.address_bits >> 32 == 0 else 1):
+        for number in range(CONTEXTS):
             self.make_context(number)
         self.pages: set[int] = set()
         """Pages that native code knows."""
@@ -233,7 +239,7 @@ class UserProcessor(Processor):
         return ctypes.string_at(self.user_space.memory.base + record.physical, record.size)
 
     def find(self, pc: int) -> Record | None:
-        return self.record_at(pc, self.space.guest.address_of(pc))
+        return self.record_at(pc ^ self.state["ctx_tag"], self.space.guest.address_of(pc))
 
     def make_room(self) -> None:
         """Flush, when no other thread can be in the code that goes away."""

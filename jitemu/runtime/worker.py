@@ -11,9 +11,11 @@ import os
 import select
 import sys
 import time
-from typing import TYPE_CHECKING, Any, BinaryIO
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, BinaryIO
+
     from jitemu.backend_llvm.upkeep import Store
     from jitemu.runtime.guest import Guest
 

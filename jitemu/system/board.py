@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from jitemu.devices.aclint import Mswi, Mtimer, Sswi
+from jitemu.devices.fw_cfg import FwCfg
 from jitemu.devices.goldfish_rtc import GoldfishRtc
 from jitemu.devices.plic import Plic
 from jitemu.devices.test_finisher import TestFinisher
 from jitemu.devices.uart16550 import Uart16550
-from jitemu.devices.virtio.mmio import EmptySlot
+from jitemu.devices.virtio.mmio import EmptySlot, MmioTransport
 from jitemu.memory.physical import PhysicalSpace, Ram
+from jitemu.messages import fail
 from jitemu.system import memory_map as at
 from jitemu.system.hart import MEIP, MSIP, MTIP, SEIP, SSIP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from jitemu.devices.ports import Chardev, Clock, IrqLine, MachineControl, Scheduler
+    from jitemu.devices.device import Device
+    from jitemu.devices.ports import Chardev, Host, IrqLine
     from jitemu.devices.registers import RegisterDevice
+    from jitemu.system.plugging import Place
 
     SetInterrupt = Callable[[int, int, bool], None]
 
@@ -63,7 +67,7 @@ def make_space(memory: int) -> PhysicalSpace:
 
 class VirtBoard:
     """Builds the devices into ``space``.  ``set_interrupt(hart, mip bit, level)`` is where
-    the wires to the harts end."""
+    the wires to the harts end; ``places`` are of the devices that ``-device`` makes."""
 
     def __init__(
         self,
@@ -71,14 +75,14 @@ class VirtBoard:
         harts: int,
         aclint: bool,
         chardev: Chardev,
-        clock: Clock,
-        scheduler: Scheduler,
-        control: MachineControl,
+        host: Host,
+        places: Sequence[Place],
         set_interrupt: SetInterrupt,
         on_guest_error: Callable[[str], None] | None = None,
     ) -> None:
         self.space = space
         self._on_guest_error = on_guest_error
+        clock, scheduler, control = host.clock, host.scheduler, host.control
 
         def wires(*numbers: int) -> list[IrqLine]:
             return [HartWire(set_interrupt, hart, n) for hart in range(harts) for n in numbers]
@@ -99,9 +103,18 @@ class VirtBoard:
             self._map(at.SSWI, at.SSWI_SIZE, Sswi(wires(SSIP)), "sswi")
         self._map(at.PLIC, at.PLIC_SIZE, self.plic, "plic")
         self._map(at.UART, at.UART_REGISTERS_SIZE, self.uart, "serial")
+        self.fw_cfg = FwCfg(host.memory, harts)
+        self._map(at.FW_CFG, at.FW_CFG_SIZE, self.fw_cfg, "fw_cfg")
+        self.plugged: list[Device] = []
+        """What ``-device`` made, in its order."""
+        self._resets: list[Callable[[], None]] = []
+        for spot in places:
+            self._plug(spot, host)
+        taken = {spot.base for spot in places}
         for slot in range(at.VIRTIO_SLOTS):
             base = at.VIRTIO + slot * at.VIRTIO_SIZE
-            self._map(base, at.VIRTIO_SIZE, EmptySlot(), f"virtio-mmio.{slot}")
+            if base not in taken:
+                self._map(base, at.VIRTIO_SIZE, EmptySlot(), f"virtio-mmio.{slot}")
 
     def reset(self) -> None:
         """Every device back to its power-on state; RAM keeps what it holds."""
@@ -109,7 +122,37 @@ class VirtBoard:
         self.rtc.reset()
         self.mswi.reset()
         self.mtimer.reset()
+        self.fw_cfg.reset()
+        for reset in self._resets:
+            reset()
         self.plic.reset()
+
+    def _plug(self, spot: Place, host: Host) -> None:
+        """Make a device and put it on its bus; UserError if it cannot be made."""
+        from jitemu.devices.platform import PlatformDevice
+        from jitemu.devices.virtio.device import VirtioDevice
+
+        spec = spot.spec
+        texts = {key: text for key, text in spec.texts.items() if key != "bus"}
+        try:
+            device = spec.model(host, texts)
+            if isinstance(device, VirtioDevice):
+                device.realize()
+                transport = MmioTransport(device, self.plic.source(spot.irq))
+                self._map(spot.base, spot.size, transport, spot.name)
+                self._resets.append(transport.reset)
+            else:
+                if isinstance(device, PlatformDevice):
+                    device.irq = self.plic.source(spot.irq)
+                    self._map(spot.base, spot.size, device, spot.name)
+                else:
+                    parents = [d for d in self.plugged if d.provides == device.bus]
+                    parents[-1].attach(device)
+                device.realize()
+                self._resets.append(device.reset)
+        except ValueError as error:
+            fail(f"{spec.option}: {error}")
+        self.plugged.append(device)
 
     def _map(self, base: int, size: int, device: RegisterDevice, name: str) -> None:
         device.on_guest_error = self._on_guest_error

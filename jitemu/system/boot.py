@@ -55,7 +55,16 @@ class BootFiles:
 class BootState:
     """Where things were put: addresses, and the initrd's range (or None)."""
 
-    def __init__(self, kernel: int, dtb: int, blob: bytes, initrd: tuple[int, int] | None) -> None:
+    def __init__(
+        self,
+        kernel: int,
+        dtb: int,
+        blob: bytes,
+        initrd: tuple[int, int] | None,
+        loaded: list[tuple[int, int, str]],
+    ) -> None:
+        self.loaded = loaded
+        """(address, size, name) of everything that was put into memory."""
         self.kernel = kernel
         self.dtb = dtb
         self.blob = blob
@@ -93,9 +102,19 @@ def load(
     used = max(firmware_end, kernel.end if kernel else 0, initrd[1] if initrd else 0)
     dtb = _load_dtb(blob, space, used)
     entry = 0 if kernel is None else kernel.start
+    loaded: list[tuple[int, int, str]] = []
     if space.rom is not None:
-        space.load(space.rom.base, reset_rom(space.ram.base, dtb, entry))
-    return BootState(entry, dtb, blob, initrd)
+        rom = reset_rom(space.ram.base, dtb, entry)
+        space.load(space.rom.base, rom)
+        loaded.append((space.rom.base, len(rom), "mrom.reset"))
+    loaded.append((dtb, len(blob), "fdt"))
+    if firmware_end > space.ram.base:
+        loaded.append((space.ram.base, firmware_end - space.ram.base, files.bios))
+    if kernel is not None:
+        loaded.append((kernel.start, kernel.end - kernel.start, files.kernel))
+    if initrd is not None:
+        loaded.append((initrd[0], initrd[1] - initrd[0], files.initrd))
+    return BootState(entry, dtb, blob, initrd, sorted(loaded))
 
 
 def check_runnable(files: BootFiles) -> None:

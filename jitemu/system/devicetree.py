@@ -11,7 +11,11 @@ from jitemu.system.clock import TIMEBASE_HZ
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fdt import FDT, Node
+
+    from jitemu.system.plugging import Place
 
 DTB_MAGIC = 0xD00D_FEED
 DTB_VERSION = 17
@@ -64,9 +68,16 @@ class _Handles:
         return tuple(cell for h in self.interrupts for n in numbers for cell in (h, n))
 
 
-def virt_tree(memory: int, harts: int, isa: str, mmu_type: str | None, aclint: bool) -> FDT:
+def virt_tree(
+    memory: int,
+    harts: int,
+    isa: str,
+    mmu_type: str | None,
+    aclint: bool,
+    places: Sequence[Place] = (),
+) -> FDT:
     """The generated tree; ``memory`` in bytes, ``isa`` and ``mmu_type`` as properties of the
-    same names take them."""
+    same names take them; ``places`` of the devices plugged in."""
     import fdt
 
     handles = _Handles(harts)
@@ -82,7 +93,16 @@ def virt_tree(memory: int, harts: int, isa: str, mmu_type: str | None, aclint: b
         _chosen(),
         _syscon("poweroff", 0x5555, handles.finisher),
         _syscon("reboot", 0x7777, handles.finisher),
+        _node(
+            f"fw-cfg@{at.FW_CFG:x}",
+            {
+                "dma-coherent": None,
+                "reg": _reg(at.FW_CFG, at.FW_CFG_SIZE),
+                "compatible": "qemu,fw-cfg-mmio",
+            },
+        ),
         _node(f"memory@{at.RAM:x}", {"device_type": "memory", "reg": _reg(at.RAM, memory)}),
+        _platform_bus(handles, [p for p in places if p.compatible]),
         _cpus(handles, isa, mmu_type),
         _node(
             "soc",
@@ -180,6 +200,31 @@ def _devices(handles: _Handles) -> list[Node]:
         irq = at.VIRTIO_IRQ + slot
         nodes.append(device("virtio_mmio", base, at.VIRTIO_SIZE, irq, "virtio,mmio"))
     return nodes
+
+
+def _platform_bus(handles: _Handles, places: Sequence[Place]) -> Node:
+    """The bus of devices that have no place of their own; addresses count from its base."""
+    nodes: list[Node] = []
+    for place in places:
+        offset = place.base - at.PLATFORM_BUS
+        properties: dict[str, int | str | Cells | None] = {
+            "interrupts": place.irq,
+            "interrupt-parent": handles.plic,
+            "reg": (offset, place.size),
+            "compatible": place.compatible,
+        }
+        nodes.append(_node(f"{place.name}@{offset:x}", properties))
+    return _node(
+        f"platform-bus@{at.PLATFORM_BUS:x}",
+        {
+            "interrupt-parent": handles.plic,
+            "ranges": (0, *_pair(at.PLATFORM_BUS), at.PLATFORM_BUS_SIZE),
+            "#address-cells": 1,
+            "#size-cells": 1,
+            "compatible": "qemu,platform\0simple-bus",
+        },
+        *nodes,
+    )
 
 
 def _plic(handles: _Handles) -> Node:

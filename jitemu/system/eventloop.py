@@ -86,6 +86,10 @@ class EventLoop:
                 heapify(self._timers)
                 self._cancelled = 0
 
+    def monotonic_ns(self) -> int:
+        """The clock of ``call_at``."""
+        return time.monotonic_ns()
+
     def call_soon(self, callback: Callback) -> None:
         """Run ``callback`` in the loop's thread at its next turn."""
         with self._mutex:

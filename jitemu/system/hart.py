@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from jitemu.memory.physical import PhysicalSpace
+    from jitemu.trace import Log
 
     class Hart(Protocol):
         """One hardware thread.  Methods are called from the vCPU's own thread, with the
@@ -53,6 +54,26 @@ if TYPE_CHECKING:
         def read_gpr(self, index: int) -> int: ...
 
         def write_gpr(self, index: int, value: int) -> None: ...
+
+        def register(self, name: str) -> int | None:
+            """A register's value by its name (pc, x10, a0, f1, ft1, satp...); None: no such."""
+            ...
+
+        def register_lines(self) -> list[str]:
+            """All registers, as ``info registers`` shows them."""
+            ...
+
+        def use_log(self, log: Log) -> None:
+            """Log what it wants of traps and TLB fills from now on."""
+            ...
+
+        def mapping_lines(self) -> list[str]:
+            """What the page tables in use map, as ``info mem`` shows it."""
+            ...
+
+        def translate(self, address: int) -> int | None:
+            """The physical address that a virtual one leads to now, whatever the rights."""
+            ...
 
         def reset(self, pc: int) -> None:
             """The architecture's reset state: M mode at ``pc``, all translations forgotten."""

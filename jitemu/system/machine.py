@@ -9,32 +9,40 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 
 from jitemu.messages import UserError, fail, note
 from jitemu.system import boot
 from jitemu.system.board import VirtBoard, make_space
-from jitemu.system.clock import MachineClock
+from jitemu.system.chardevs import Chardevs
+from jitemu.system.clock import MachineClock, MachineTimers
 from jitemu.system.eventloop import EventLoop
 from jitemu.system.firmware import Firmware
 from jitemu.system.hart import STIP, HartExit
 from jitemu.system.images import check_gzip
-from jitemu.system.serial import open_serial
+from jitemu.system.monitor.session import Monitor
+from jitemu.system.plugging import Backends, BoardHost, place
 from jitemu.system.terminal import SignalGuard, block_signals
+from jitemu.trace import Log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from fdt import FDT
 
     from jitemu.memory.physical import PhysicalSpace
+    from jitemu.system.chardev import NullChardev
+    from jitemu.system.clock import MachineTimer
     from jitemu.system.eventloop import LoopTimer
     from jitemu.system.hart import Hart, HartFactory
+    from jitemu.system.plugged import BackendSpec, CaptureSpec, DeviceSpec
 
 MACHINES = ("virt",)
 PAGE = 4096
-HART = 0  # the only one
+HARTS, HART = 1, 0  # how many there are, and the only one
 LONGEST_WAIT_S = 3600.0
 STOP_TIMEOUT_S = 5.0
 
@@ -44,6 +52,7 @@ class MachineConfig:
     """What the command line says of a machine."""
 
     machine: str = "virt"
+    name: str = ""
     memory: int = 128 << 20
     """Bytes of RAM."""
     aclint: bool = False
@@ -56,12 +65,23 @@ class MachineConfig:
     initrd: str = ""
     append: str = ""
     dtb: str = ""
+    chardevs: tuple[str, ...] = ()
     serial: tuple[str, ...] = ("mon:stdio",)
+    monitors: tuple[str, ...] = ()
+    """Texts of -chardev, -serial and -monitor."""
+    captures: tuple[CaptureSpec, ...] = ()
+    devices: tuple[DeviceSpec, ...] = ()
+    backends: tuple[BackendSpec, ...] = ()
+    """What ``-device`` asks for, and what its properties refer to."""
+    fw_cfg: tuple[tuple[str, bytes], ...] = ()
+    """Names and contents of files for the firmware configuration device."""
+    snapshot: bool = False
+    """Disk images stay as they are: what is written goes to temporary files."""
     reboot: bool = True
     """Whether a guest's reset starts the machine again; if not, it ends it."""
     stopped: bool = False
     """Wait for ``Machine.resume`` before the first instruction."""
-    on_guest_error: Callable[[str], None] | None = None
+    log: Log = field(default_factory=Log)
 
     def boot_files(self) -> boot.BootFiles:
         return boot.BootFiles(self.bios, self.kernel, self.initrd, self.append, self.dtb)
@@ -70,7 +90,8 @@ class MachineConfig:
         """The machine's own device tree."""
         from jitemu.system.devicetree import virt_tree
 
-        return virt_tree(self.memory, 1, self.isa, self.mmu_type, self.aclint)
+        places = place(self.devices)
+        return virt_tree(self.memory, HARTS, self.isa, self.mmu_type, self.aclint, places)
 
     def check(self) -> None:
         """UserError for what cannot be built."""
@@ -96,7 +117,8 @@ def _space(config: MachineConfig) -> PhysicalSpace:
     try:
         return make_space(config.memory)
     except (OSError, OverflowError, ValueError) as error:
-        fail(f"-m: cannot have {config.memory >> 20} MiB of RAM: {error}")
+        reason = error.strerror if isinstance(error, OSError) else error
+        fail(f"-m: cannot have {config.memory >> 20} MiB of RAM: {reason}")
 
 
 class Machine:
@@ -110,33 +132,45 @@ class Machine:
         self.space = _space(config)
         self.loop = EventLoop(self.space.lock)
         self.clock = MachineClock()
+        self.timers = MachineTimers(self.clock, self.loop)
         self.control = self
         self._guard = SignalGuard(self._on_signal, self.loop.wakeup_fd)
-        self._chardevs = [
-            open_serial(spec, index, self.loop, self._guard, lambda: self.shutdown(0))
+        self.chardevs = Chardevs(self.loop, self._guard, lambda: self.shutdown(0))
+        self.chardevs.save_all = self.save_disks
+        for text in config.chardevs:
+            self.chardevs.add(text)
+        serial = [
+            self.chardevs.open(spec, f"serial{index}", f"-serial {spec}")
             for index, spec in enumerate(config.serial or ("null",))
         ]
         boot.check_files(self.files)
-        self.hart = make_hart(self.space, HART)
-        self.harts: list[Hart] = [self.hart]
+        self.backends = Backends(config.backends, self)
+        self.captures = [capture.open(self.backends) for capture in config.captures]
+        take = self._take_backend
+        self.host = BoardHost(
+            *(self.space, self.space.lock, self.clock, self.timers, self, take, self._fail)
+        )
         self.board = VirtBoard(
             self.space,
-            len(self.harts),
+            HARTS,
             config.aclint,
-            self._chardevs[0],
-            self.clock,
-            self.loop,
-            self,
+            serial[0],
+            self.host,
+            place(config.devices),
             self.set_interrupt,
-            config.on_guest_error,
+            self._guest_error,
         )
+        for name, content in config.fw_cfg:
+            self.board.fw_cfg.add_file(name, content)
+        self.hart = make_hart(self.space, HART)
+        self.harts: list[Hart] = [self.hart]
         self.console = self.board.console
         self.firmware = Firmware(self)
-        self.hart.set_time_epoch(self.clock.epoch_ns)
+        self.hart.set_time_epoch(self.clock.host_epoch_ns)
         self.clock.on_epoch_change = self.hart.set_time_epoch
         self.hart.on_timer_change = self._arm_hart_timer
         self._hart_timer: LoopTimer | None = None
-        self._sbi_timer: LoopTimer | None = None
+        self._sbi_timer: MachineTimer | None = None
         self._wake = threading.Event()
         self._resumed = threading.Event()
         if not config.stopped:
@@ -145,6 +179,33 @@ class Machine:
         self._reset_wanted = False
         self._status = 0
         self._error: BaseException | None = None
+        self._started = not config.stopped
+        self._thread_id = 0
+        self.loaded: list[tuple[int, int, str]] = []
+        """(address, size, name) of what was put into memory at power-on."""
+        self.device_tree = b""
+        self._jobs: deque[Callable[[], None]] = deque()
+        self.monitors = [self._monitor(index, spec) for index, spec in enumerate(config.monitors)]
+        for index, spec in enumerate(config.serial):
+            if spec.startswith("mon:"):
+                end = self.chardevs.end(f"serial{index}", f"-serial {spec}")
+                self.monitors.append(Monitor(self, end))
+
+    def _monitor(self, index: int, spec: str) -> Monitor:
+        return Monitor(self, self.chardevs.open(spec, f"compat_monitor{index}", f"-monitor {spec}"))
+
+    def open_stream(self, spec: str, label: str) -> NullChardev:
+        """A character device for a back end's own use."""
+        return self.chardevs.open(spec, label, f"-netdev {label}")
+
+    def _take_backend(self, kind: str, name: str) -> Any:
+        """For a device; ValueError where there is none."""
+        if kind != "chardev":
+            return self.backends.take(kind, name)
+        try:
+            return self.chardevs.end(name, "")
+        except UserError as error:
+            raise ValueError(str(error).removeprefix(": ")) from None
 
     # For the user: start, pause, end
 
@@ -169,15 +230,42 @@ class Machine:
             self.loop.run()
         finally:
             self._stop_hart(thread)
+            self.host.stop_workers()
+            self.backends.close()
+            for capture in self.captures:
+                capture.close()
             self._close_chardevs()
 
     def pause(self) -> None:
-        """Stop executing; devices go on."""
+        """Stop executing; machine time stands still and devices' timers wait."""
         self._resumed.clear()
         self._interrupt()
 
     def resume(self) -> None:
+        self._started = True
         self._resumed.set()
+        self._wake.set()
+
+    @property
+    def status(self) -> str:
+        """What ``info status`` says."""
+        if self._resumed.is_set():
+            return "running"
+        return "paused" if self._started else "paused (prelaunch)"
+
+    @property
+    def ending(self) -> bool:
+        return self._stopping
+
+    def hart_threads(self) -> list[int]:
+        """The host's thread of each hart."""
+        return [self._thread_id]
+
+    def on_hart(self, job: Callable[[], None]) -> None:
+        """Have a job run by the guest's thread, between two instructions of the guest, with
+        the lock held: the hart's state is its own there.  Any thread."""
+        self._jobs.append(job)
+        self._interrupt()
 
     def shutdown(self, status: int) -> None:
         """End with this exit status; the first call counts.  Any thread, signal handlers too."""
@@ -211,7 +299,7 @@ class Machine:
 
         with self.space.lock:
             if self._sbi_timer is not None:
-                self.loop.cancel(self._sbi_timer)
+                self.timers.cancel(self._sbi_timer)
                 self._sbi_timer = None
             self.set_interrupt(hart, STIP, False)
             if ticks is None:
@@ -219,7 +307,7 @@ class Machine:
             if self.clock.ticks() >= ticks:
                 expire()
             else:
-                self._sbi_timer = self.loop.call_at(self.clock.deadline_ns(ticks), expire)
+                self._sbi_timer = self.timers.call_at(self.clock.deadline_ns(ticks), expire)
 
     def wait_for_interrupt(self, hart: int) -> None:
         """Sleep until WFI has to end.  Other reasons to wake do no harm: WFI is a hint."""
@@ -235,6 +323,9 @@ class Machine:
 
     def park(self, hart: int) -> None:
         while not (self._stopping or self._reset_wanted):
+            self._serve_jobs()
+            if not self._resumed.is_set():
+                self._stand_still()
             self._wake.wait(LONGEST_WAIT_S)
             self._wake.clear()
 
@@ -243,18 +334,66 @@ class Machine:
     def _execute(self) -> None:
         """Run the guest until the machine ends; an error ends it and is raised by ``run``."""
         block_signals()
+        self._thread_id = threading.get_native_id()
         try:
             while not self._stopping:
-                if not self._resumed.is_set():
-                    self._resumed.wait()
-                elif self._reset_wanted:
+                self._serve_jobs()
+                if self._reset_wanted:
                     self._reset_wanted = False
+                    self._started = self._resumed.is_set()
                     self._power_on()
+                elif not self._resumed.is_set():
+                    self._stand_still()
                 else:
                     self._step()
         except BaseException as error:  # whatever it is, the main thread has to end and say so
-            self._error = error
-            self.shutdown(1)
+            self._fail(error)
+
+    def _serve_jobs(self) -> None:
+        while self._jobs:
+            with self.space.lock:
+                self._jobs.popleft()()
+
+    def _stand_still(self) -> None:
+        """Until the machine is resumed, or something else is wanted."""
+        self._let_time_pass(False)
+        while not self._resumed.is_set():
+            self._wake.clear()
+            self._serve_jobs()
+            if self._stopping or self._reset_wanted:
+                return
+            if not self._resumed.is_set() and not self._jobs:
+                self._wake.wait(LONGEST_WAIT_S)
+        self._let_time_pass(True)
+
+    def _let_time_pass(self, passing: bool) -> None:
+        with self.space.lock:
+            if passing:
+                self.clock.go_on()
+                self.timers.go_on()
+                self._arm_hart_timer(self.hart.next_timer_ns())
+            else:
+                self.timers.stop()
+                self.clock.stop()
+            for (kind, _), backend in self.backends.by_id.items():
+                if kind == "netdev":
+                    backend.hold(not passing)
+
+    def _guest_error(self, text: str) -> None:
+        if self.config.log.guest_errors:
+            self.config.log.write_line(text)
+
+    def save_disks(self) -> list[str]:
+        """Commit every drive that has a backing image; what went wrong."""
+        from jitemu.system.monitor.plugs import save
+
+        drives = self.backends.of_kind("drive")
+        return [line for drive in drives if drive.has_backing for line in save(drive)]
+
+    def _fail(self, error: BaseException) -> None:
+        """End the machine; ``run`` raises the error.  Any thread."""
+        self._error = error
+        self.shutdown(1)
 
     def _step(self) -> None:
         hart = self.hart
@@ -272,6 +411,7 @@ class Machine:
             self.set_timer(HART, None)
             self.board.reset()
             state = boot.load(self.files, self.space, self.config.device_tree, self._check_later)
+            self.loaded, self.device_tree = state.loaded, state.blob
             self.hart.reset(self.space.rom.base if self.space.rom else self.space.ram.base)
             if self.files.built_in_firmware:
                 self.hart.start_supervisor(state.kernel, HART, state.dtb)
@@ -293,7 +433,8 @@ class Machine:
 
     def _wanted(self) -> bool:
         """Something is waiting for the hart's thread to leave the guest."""
-        return self._stopping or self._reset_wanted or not self._resumed.is_set()
+        wanted = self._stopping or self._reset_wanted or not self._resumed.is_set()
+        return wanted or bool(self._jobs)
 
     def _interrupt(self) -> None:
         self.hart.kick()
@@ -338,7 +479,5 @@ class Machine:
             thread.join(0.05)
 
     def _close_chardevs(self) -> None:
-        chardevs, self._chardevs = self._chardevs, []
         with self.space.lock:
-            for chardev in chardevs:
-                chardev.close()
+            self.chardevs.close()

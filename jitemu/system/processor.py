@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jitemu.frontends.riscv.privileged import EXIT_SBI, EXIT_WFI, privilege_of
+from jitemu.frontends.riscv import inspect
+from jitemu.frontends.riscv.privileged import EXIT_SBI, EXIT_WFI, PRIV_M, privilege_of
+from jitemu.frontends.riscv.registers import F_NAMES, X_NAMES
 from jitemu.runtime.engine import PAGE
 from jitemu.runtime.guests import riscv64_system
 from jitemu.runtime.lookup import REQUEST_INTERRUPT
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from jitemu.frontends.riscv.cpu import CpuModel
     from jitemu.memory.physical import PhysicalSpace
+    from jitemu.runtime.reports import Reports
     from jitemu.system.tracing import HartLog
     from jitemu.trace import Log
 
@@ -95,6 +98,47 @@ class EngineHart(SystemProcessor):
         if index:
             self.state.words[self._x + index] = value & MASK64
 
+    # For people
+
+    def use_log(self, log: Log) -> None:
+        """Log traps and TLB fills, or stop that."""
+        self.state["trap_hook"] = self.state["fill_hook"] = 0
+        self.log = None
+        if log.int or log.mmu:
+            from jitemu.system.tracing import HartLog
+
+            self.log = HartLog(log, self.state["mhartid"], self.state)
+
+    def register(self, name: str) -> int | None:
+        """A register's value by its name."""
+        if name == "pc":
+            return self.pc
+        for kind, names in (("x", X_NAMES), ("f", F_NAMES)):
+            for index, abi in enumerate(names):
+                if name in (abi, f"{kind}{index}"):
+                    return self.state.words[self.state.at[kind] + index]
+        number = inspect.CSRS.get(name)
+        return None if number is None else self.native("csr_read", number)
+
+    def register_lines(self) -> list[str]:
+        """All of them."""
+        words, at = self.state.words, self.state.at
+        x, f = (list(words[at[kind] : at[kind] + 32]) for kind in ("x", "f"))
+        return inspect.register_lines(self.pc, lambda n: self.native("csr_read", n), x, f)
+
+    def mapping_lines(self) -> list[str]:
+        """What the page tables map."""
+        return inspect.mapping_lines(self.state["satp"], self._read_word)
+
+    def translate(self, address: int) -> int | None:
+        """The physical address of a virtual one."""
+        mode = self.state["satp"] if self.state["priv"] != PRIV_M else 0
+        return inspect.translate(mode, address, self._read_word)
+
+    def _read_word(self, address: int) -> int | None:
+        data = self.system_space.physical.page(address, 8)
+        return int.from_bytes(data, "little") if data else None
+
     def reset(self, pc: int) -> None:
         """Power-on state at a pc; all code is forgotten, as memory is loaded again."""
         self.native("reset_hart")
@@ -120,6 +164,7 @@ def make_hart(
     symbol: Callable[[int], str],
     hot_threshold: int | None,
     cache: bool,
+    reports: Reports | None = None,
 ) -> EngineHart:
     """A hart of a machine with this memory.  ``symbol`` names addresses in traces."""
     guest = riscv64_system(cpu)
@@ -130,22 +175,22 @@ def make_hart(
 
         code.trace(Tracer(log, guest, symbol, privilege_of), each)
     hart = EngineHart(code, hart_id, cpu)
-    if log.int or log.mmu:
-        from jitemu.system.tracing import HartLog
-
-        hart.log = HartLog(log, hart_id, hart.state)
+    hart.use_log(log)
     threshold = THRESHOLD if hot_threshold is None else hot_threshold
+    tiers = None
     if threshold and not each:
         # traces show every block
-        start_tiers(hart, code, cpu, threshold, cache and code.tracer is None)
+        tiers = start_tiers(hart, code, cpu, threshold, cache and code.tracer is None)
     else:
         hart.requested = lambda processor: hart.apply_changes()
+    if reports is not None:
+        reports.attach(code, tiers, symbol)
     return hart
 
 
 def start_tiers(
     hart: EngineHart, code: SystemSpace, cpu: CpuModel, threshold: int, use_cache: bool
-) -> None:
+) -> Tiers:
     """Let hot code become regions."""
 
     def snapshot(pc: int) -> tuple[Pieces, Callable[[], bool]]:
@@ -166,3 +211,4 @@ def start_tiers(
     tiers.attach(hart, lambda: dict(code.guest.context(hart.state["ctx"])))
     hart.requested = requested
     tiers.start()
+    return tiers

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from struct import Struct
-from typing import TYPE_CHECKING, ClassVar
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import ClassVar
 
     from jitemu.user.cpu import GuestCpu
     from jitemu.user.memory import GuestSpace

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 from jitemu.frontends.arm.cpu import CpuModel, parse_cpu
 from jitemu.user.abi import Abi, AltStack
@@ -12,6 +12,7 @@ from jitemu.user.reserved import ReservedSpace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Protocol
 
     from jitemu.user.memory import GuestSpace
     from jitemu.user.process import Process
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from jitemu.user.signals import Action, Item
     from jitemu.user.syscalls.table import Row
     from jitemu.user.thread import GuestThread
+else:
+    Protocol = object
 
 AT_PLATFORM, AT_HWCAP, AT_HWCAP2 = 15, 16, 26
 HWCAP = {

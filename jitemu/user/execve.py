@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING
 
 from jitemu.user.elf import is_guest_elf
 from jitemu.user.hostcalls import GuestError
 from jitemu.user.signals import SIG_IGN, bit, set_host_mask
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from jitemu.user.thread import GuestThread
 

@@ -13,7 +13,10 @@ import errno
 from collections.abc import Callable
 from ctypes import addressof, create_string_buffer, get_errno
 from os import getpid
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 PAGE = 4096
 _SYS_PROCESS_VM_READV = 310

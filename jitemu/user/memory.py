@@ -222,7 +222,12 @@ class GuestSpace:
         hint = address
         if address == 0 and not flags & (MAP_FIXED | MAP_FIXED_NOREPLACE):
             hint = self._room_for(length)
-        result = host_call(_SYS_MMAP, hint, length, host_protection(prot), flags, fd, offset)
+        rest = (length, host_protection(prot))
+        result = -errno.EEXIST
+        if hint != address:  # the host may disregard a mere hint for a large file
+            result = host_call(_SYS_MMAP, hint, *rest, flags | MAP_FIXED_NOREPLACE, fd, offset)
+        if result == -errno.EEXIST:
+            result = host_call(_SYS_MMAP, hint, *rest, flags, fd, offset)
         if result >= 0:
             if result == hint != address:
                 self._maps_end = hint

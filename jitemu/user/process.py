@@ -7,7 +7,6 @@ import os
 import struct
 from _thread import allocate_lock, get_ident, start_new_thread
 from contextlib import suppress
-from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from jitemu.messages import UserError
 from jitemu.runtime import descriptors
@@ -25,10 +24,14 @@ from jitemu.user.paths import Paths
 from jitemu.user.signals import Signals
 from jitemu.user.thread import GuestThread, ProcessExit, ThreadExit
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import NoReturn, Protocol
 
     from jitemu.user.abi import Abi
+else:
+    Protocol = object
 
 CLONE_VM, CLONE_SETTLS, CLONE_PARENT_SETTID = 0x100, 0x80000, 0x100000
 CLONE_VFORK, CLONE_THREAD = 0x4000, 0x10000

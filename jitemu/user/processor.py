@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
-
 from jitemu.runtime.codetable import Control
 from jitemu.runtime.lookup import (
     EXIT_BREAKPOINT,
@@ -18,9 +16,10 @@ from jitemu.user.cpu import ExitKind
 from jitemu.user.hostcalls import GuestFault, read_guest
 from jitemu.user.memory import PROT_EXEC
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Self
+    from typing import ClassVar, Self
 
     from jitemu.runtime.guest import Guest
     from jitemu.runtime.tiers import Model
@@ -124,6 +123,8 @@ def make_engine(
         tiers = Tiers(code, model, lambda pc: snapshot(guest, space, pc), threshold, use_cache)
         code.on_page = tiers.know_page
         tiers.start()
+    if config.reports is not None:
+        config.reports.attach(code, tiers, _symbols(space))
     return code, tiers
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Protocol, cast
 
 from jitemu.user.abi import Abi, AltStack
 from jitemu.user.cpu import GuestCpu
@@ -11,13 +10,17 @@ from jitemu.user.hostcalls import read_guest, write_guest
 from jitemu.user.memory import GuestSpace
 from jitemu.user.signals import SIGINFO_SIZE
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Protocol
 
     from jitemu.user.process import Process
     from jitemu.user.run import UserConfig
     from jitemu.user.signals import Action, Item
     from jitemu.user.thread import GuestThread
+else:
+    Protocol = object
 
 AT_HWCAP = 16
 RISCV_HWCAP = sum(1 << (ord(letter) - ord("a")) for letter in "imafdc")
@@ -92,7 +95,7 @@ class Riscv64(Abi):
         self, thread: GuestThread, item: Item, action: Action, sp: int, mask: int, stack: AltStack
     ) -> None:
         """struct rt_sigframe: siginfo, ucontext."""
-        cpu = cast("RiscvCpu", thread.cpu)
+        cpu: RiscvCpu = thread.cpu  # type: ignore[assignment]
         frame = (sp - FRAME_SIZE) & -16
         registers = _REGISTERS.pack(cpu.pc, *[cpu.gpr(i) for i in range(1, 32)])
         floats = _FLOATS.pack(*[cpu.fpr(i) for i in range(32)], cpu.fcsr & 0xFF)
@@ -107,7 +110,7 @@ class Riscv64(Abi):
         cpu.pc = action.handler
 
     def leave_handler(self, cpu: GuestCpu, queued: bool) -> tuple[int, AltStack | None]:
-        riscv = cast("RiscvCpu", cpu)
+        riscv: RiscvCpu = cpu  # type: ignore[assignment]
         frame = read_guest(cpu.gpr(self.sp), FRAME_SIZE)
         _, _, pointer, flags, size, mask = _UCONTEXT.unpack_from(frame, SIGINFO_SIZE)
         registers_at = SIGINFO_SIZE + _UCONTEXT.size

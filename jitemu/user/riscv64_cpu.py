@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from jitemu.runtime.tiers import Tiers
 from jitemu.runtime.user_processor import UserSpace
 from jitemu.user.processor import EngineCpu, make_engine
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from jitemu.user.memory import GuestSpace
     from jitemu.user.run import UserConfig
@@ -23,7 +22,10 @@ _MXCSR_ROUNDING = (0, 3 << 13, 1 << 13, 2 << 13)
 class RiscvEngineCpu(EngineCpu):
     """A guest thread's processor (jitemu.user.riscv64.RiscvCpu)."""
 
-    kept = (("x", 32), ("f", 32), ("frm", 1), ("fflags", 1), ("guest_mxcsr", 1))
+    kept = (
+        *(("x", 32), ("f", 32), ("frm", 1), ("fflags", 1), ("guest_mxcsr", 1)),
+        *(("ctx", 1), ("ctx_tag", 1)),
+    )
 
     def __init__(self, space: UserSpace, tiers: Tiers | None) -> None:
         super().__init__(space, tiers)
@@ -58,6 +60,8 @@ class RiscvEngineCpu(EngineCpu):
     @fcsr.setter
     def fcsr(self, value: int) -> None:
         frm = value >> 5 & 7
+        if frm != self.state["frm"]:
+            self.native("user_rounding", frm)
         self.state["frm"] = frm
         self.state["fflags"] = value & 31
         rounding = _MXCSR_ROUNDING[frm] if frm < 4 else 0

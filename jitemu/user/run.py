@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from jitemu.messages import fail
 from jitemu.user import elf
@@ -18,9 +17,11 @@ from jitemu.user.signals import get_host_mask
 from jitemu.user.stack import Stack, build_stack
 from jitemu.user.thread import GuestThread
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from jitemu.runtime.reports import Reports
     from jitemu.trace import Log
 
 STATUS_NOT_LOADABLE = 255
@@ -47,6 +48,7 @@ class UserConfig:
         one_insn: bool = False,
         hot_threshold: int | None = None,
         cache: bool = True,
+        reports: Reports | None = None,
         option_words: Sequence[str] = (),
         command: Sequence[str] = (),
         make_cpu: Callable[[UserConfig, GuestSpace], GuestCpu] | None = None,
@@ -67,6 +69,7 @@ class UserConfig:
         self.one_insn = one_insn
         self.hot_threshold = hot_threshold
         self.cache = cache
+        self.reports = reports
         self.option_words = option_words
         self.command = command
         """What runs another guest program (an execve); empty for this jitemu with
@@ -212,4 +215,8 @@ def run_user(config: UserConfig) -> int:
     thread = GuestThread(process, cpu, get_host_mask())
     process.signals.start(ignored)
     _set_comm(os.fsencode(config.program))
-    return process.run_main(thread)
+    if config.reports is not None:
+        process.before_exit = config.reports.write
+    status = process.run_main(thread)
+    process.before_exit()
+    return status

@@ -18,10 +18,10 @@ import os
 import signal
 import struct
 from ctypes import addressof, create_string_buffer
-from typing import TYPE_CHECKING
 
 from jitemu.user.hostcalls import host_call, libc
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from jitemu.user.process import Process
     from jitemu.user.thread import GuestThread

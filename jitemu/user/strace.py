@@ -24,7 +24,7 @@ def _names(text: str) -> dict[int, str]:
 
 
 _FLAGS: dict[str, tuple[dict[int, str], str]] = {
-    "prot": (_names("PROT_EXEC=4 PROT_WRITE=2 PROT_READ=1"), "PROT_NONE"),
+    "prot": (_names("PROT_EXEC=4 PROT_READ=1 PROT_WRITE=2"), "PROT_NONE"),
     "mmapflags": (
         _names(
             "MAP_SHARED=1 MAP_PRIVATE=2 MAP_ANONYMOUS=0x20 MAP_DENYWRITE=0x800 MAP_FIXED=0x10 "
@@ -35,7 +35,8 @@ _FLAGS: dict[str, tuple[dict[int, str], str]] = {
     ),
     "oflags": (
         _names(
-            "O_APPEND=0x400 O_CREAT=0x40 O_DIRECTORY=0x10000 O_EXCL=0x80 O_NOCTTY=0x100 "
+            "O_TMPFILE=0x410000 O_APPEND=0x400 O_CREAT=0x40 O_DIRECTORY=0x10000 O_EXCL=0x80 "
+            "O_NOCTTY=0x100 "
             "O_NOFOLLOW=0x20000 O_NONBLOCK=0x800 O_DSYNC=0x1000 O_TRUNC=0x200 O_DIRECT=0x4000 "
             "O_CLOEXEC=0x80000 O_NOATIME=0x40000 O_PATH=0x200000 O_LARGEFILE=0x8000"
         ),
@@ -61,7 +62,6 @@ _FLAGS: dict[str, tuple[dict[int, str], str]] = {
         "0",
     ),
 }
-_FLAGS["oflags"][0].update({0x410000: "O_TMPFILE"})
 
 _ENUMS: dict[str, dict[int, str]] = {
     "whence": _names("SEEK_SET=0 SEEK_CUR=1 SEEK_END=2 SEEK_DATA=3 SEEK_HOLE=4"),
@@ -85,6 +85,7 @@ _ENUMS: dict[str, dict[int, str]] = {
         "RLIMIT_NPROC=6 RLIMIT_NOFILE=7 RLIMIT_MEMLOCK=8 RLIMIT_AS=9"
     ),
 }
+_O_CREAT, _O_TMPFILE = 0x40, 0x410000
 _ACCESS_MODES = ("O_RDONLY", "O_WRONLY", "O_RDWR", "O_ACCMODE")
 _FUTEX = (
     "WAIT WAKE FD REQUEUE CMP_REQUEUE WAKE_OP LOCK_PI UNLOCK_PI TRYLOCK_PI WAIT_BITSET "
@@ -98,7 +99,7 @@ def _flags(kind: str, value: int) -> str:
     if kind == "oflags":
         parts.append(_ACCESS_MODES[value & 3])
         value &= ~3
-    for mask in sorted(names, reverse=kind == "oflags"):
+    for mask in names:
         if value & mask == mask:
             parts.append(names[mask])
             value &= ~mask
@@ -164,11 +165,18 @@ def format_argument(kind: str, value: int, digits: int = 16) -> str:
     return str(signed32(value))
 
 
+def _creates(values: dict[str, int]) -> bool:
+    """An open has a mode: it makes a file."""
+    flags = values["oflags"]
+    return bool(flags & _O_CREAT) or flags & _O_TMPFILE == _O_TMPFILE
+
+
 def format_call(tid: int, row: Row, args: tuple[int, ...], digits: int = 16) -> str:
     """``24989 brk(NULL)``."""
-    words = [
-        format_argument(kind, value, digits) for kind, value in zip(row.kinds, args, strict=True)
-    ]
+    pairs = list(zip(row.kinds, args, strict=True))
+    if row.kinds[-1:] == ("mode",) and "oflags" in row.kinds and not _creates(dict(pairs)):
+        pairs.pop()
+    words = [format_argument(kind, value, digits) for kind, value in pairs]
     return f"{tid} {row.name}({','.join(words)})"
 
 

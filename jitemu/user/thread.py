@@ -7,7 +7,6 @@ import signal
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from ctypes import addressof, c_uint64, create_string_buffer
-from typing import TYPE_CHECKING
 
 from jitemu.user.cpu import ExitKind, GuestCpu
 from jitemu.user.hostcalls import GuestFault, host_call
@@ -30,6 +29,7 @@ from jitemu.user.signals import (
 )
 from jitemu.user.syscalls.table import bind
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from jitemu.user.process import Process
 

@@ -10,10 +10,22 @@ from unicorn import arm_const as names
 
 from jitemu.frontends.arm.registers import CLASSES, ArmState
 from jitemu.frontends.arm.state import S
-from jitemu.ir.interp import run_native
+from jitemu.ir.interp import run_instruction, run_native
 from jitemu.ir.machine import Machine, PagedMemory
 from jitemu.isa import Instruction
-from tests.arm.oracle import MIDDLE, SPECIAL, After, Case, Oracle, Reference, random_word
+from tests.arm.oracle import (
+    AT,
+    MIDDLE,
+    SCRATCH_SIZE,
+    SPECIAL,
+    After,
+    Case,
+    Oracle,
+    Reference,
+    get_flags,
+    random_word,
+    set_flags,
+)
 
 FPSCR_BITS = 0xFFC0009F
 """N Z C V QC AHP DN FZ RMode, and the cumulative flags: the others are not compared."""
@@ -46,13 +58,13 @@ class FpOracle(Oracle):
         self.uc.reg_write(names.UC_ARM_REG_C1_C0_2, access | 0xF << 20)
         self.uc.reg_write(names.UC_ARM_REG_FPEXC, 1 << 30)
 
-    def run_fp(self, case: FpCase) -> FpAfter:
-        """The state after one instruction."""
+    def run_fp(self, case: FpCase, *, whole: bool = False) -> FpAfter:
+        """The state after one instruction, or after all."""
         uc: Any = self.uc
         for register, value in zip(DOUBLES, case.d, strict=True):
             uc.reg_write(register, value)
         uc.reg_write(names.UC_ARM_REG_FPSCR, case.fpscr)
-        core = self.run(case)
+        core = self.run(case, whole=whole)
         if core.how != "next":
             return FpAfter(After(core.how))
         d = tuple(int(uc.reg_read(register)) for register in DOUBLES)
@@ -66,16 +78,34 @@ class FpReference(Reference):
         super().__init__()
         self.machine = Machine(ArmState, PagedMemory(), "user", S, CLASSES)
 
-    def run_fp(self, case: FpCase) -> FpAfter:
-        """The state after one instruction."""
+    def run_fp(self, case: FpCase, *, window: int = 0) -> FpAfter:
+        """The state after one instruction; with ``window``, where its memory is, after all."""
         machine = self.machine
         machine.registers["d"][:] = [*case.d, 0, 0, 0, 0]
         run_native("write_fpscr", machine, case.fpscr)
-        core = self.run(case)
+        core = self._block(case, window) if window else self.run(case)
         if core.how != "next":
             return FpAfter(After(core.how))
         fpscr = run_native("read_fpscr", machine)
         return FpAfter(core, tuple(machine.registers["d"][:32]), fpscr & FPSCR_BITS)
+
+    def _block(self, case: FpCase, window: int) -> After:
+        machine, memory = self.machine, PagedMemory()
+        memory.put(window, case.memory)
+        machine.memory = memory
+        r = machine.registers["r"]
+        r[:15] = case.registers
+        set_flags(r, case.flags)
+        pc = AT | case.thumb
+        while (at := (pc & 0xFFFFFFFE) - AT) < len(case.code):
+            decoded = self.decoder.decode_at(pc, case.code[at:])
+            assert decoded is not None
+            s = S("user", pc)
+            decoded.build(s)
+            if run_instruction(s.function, machine, pc).kind != "next":
+                return After("fault")
+            pc = self.decoder.following(pc, decoded)
+        return After("next", pc, tuple(r[:15]), get_flags(r))
 
 
 SINGLES = (
@@ -140,7 +170,5 @@ def fp_case_of(rng: random.Random, code: bytes, thumb: bool) -> FpCase:
     if rng.random() < 0.3:  # equal operands
         d[rng.randrange(32)] = d[rng.randrange(32)]
     fpscr = rng.choice((0, 0, 0, rng.getrandbits(32) & FPSCR_BITS, rng.getrandbits(5) << 22))
-    from tests.arm.oracle import SCRATCH_SIZE
-
     memory = rng.randbytes(SCRATCH_SIZE)
     return FpCase(code, thumb, registers, rng.getrandbits(5) << 27, memory, tuple(d), fpscr)

@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from bench import measure
+from bench import measure, steps
+from bench.rows import STEPS
 
 
 def shell(script: str, timeout: float = 10) -> measure.Sample:
@@ -72,3 +73,9 @@ def test_rate_that_is_none(text: str) -> None:
 def test_rate_becomes_seconds_per_gigabyte() -> None:
     sample = measure.run(["echo", "rate=5e8 rate=250000000.0"], timeout=10, rate=r"=(\d+\.\d+)")
     assert sample.seconds == 4.0
+
+
+def test_every_step_has_a_row() -> None:
+    rows = {row.name.removeprefix("step-"): row.only for row in STEPS}
+    assert {n for n, tier in rows.items() if tier == "baseline"} == {*steps.BASELINE, "block"}
+    assert {n for n, tier in rows.items() if tier == "regions"} == {*steps.REGION, "region"}

@@ -24,7 +24,7 @@ def output(*command: object) -> str:
 
 
 @needs_tools
-@pytest.mark.parametrize("name", build.sources())
+@pytest.mark.parametrize("name", [name for name in build.sources() if name != "disk"])
 def test_same_checksum(name: str) -> None:
     native = build.build(name, build.HOST_COMPILER)
     guest = build.build(name, build.GUEST_COMPILER)

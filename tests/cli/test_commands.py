@@ -20,7 +20,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 def test_help_lists_the_commands() -> None:
     done = run("help")
     assert done.returncode == 0
-    for command in ("user-riscv64", "system-riscv64", "get", "cache", "help", "version"):
+    for command in ("user-riscv64", "system-riscv64", "get", "cache", "img", "help", "version"):
         assert f"\n  {command}" in done.stdout
     assert run("--help").stdout == done.stdout
 
@@ -50,7 +50,7 @@ def test_what_is_asked_for_goes_to_standard_output(words: list[str], start: str)
         (["user-riscv64", "-foo", "prog"], "-foo: invalid option"),
         (["system-riscv64", "-foo"], "-foo: invalid option"),
         (["system-riscv64", "-m"], "-m: requires an argument"),
-        (["system-riscv64", "disk.img"], "disk.img: "),
+        (["system-riscv64", "disk.img"], "nothing to run: "),
         (["system-riscv64", "-append", "x"], "-append only allowed with -kernel option"),
         (["get"], "jitemu get takes one of these: riscv64-linux, riscv64-root, armhf-root, hello"),
     ],

@@ -45,23 +45,30 @@ def test_guest_environment_is_that_of_qemu(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "devices"),
+    ("words", "serial", "monitors"),
     [
-        ("", ("mon:stdio",)),
-        ("-nographic", ("mon:stdio",)),
-        ("-display none", ("null",)),
-        ("-display none -nographic", ("mon:stdio",)),
-        ("-nographic -serial file:x -serial null", ("file:x", "null")),
+        ("", ("mon:stdio",), ()),
+        ("-nographic", ("mon:stdio",), ()),
+        ("-display none", ("null",), ()),
+        ("-display none -monitor stdio", ("null",), ("stdio",)),
+        ("-display none -nographic", ("mon:stdio",), ()),
+        ("-nographic -serial file:x -serial null", ("file:x", "null"), ("stdio",)),
+        ("-nographic -serial mon:pty", ("mon:pty",), ()),
+        ("-nographic -serial stdio", ("stdio",), ()),
+        ("-nographic -monitor none", ("stdio",), ()),
+        ("-monitor unix:m,server -mon c", ("stdio",), ("unix:m,server", "chardev:c")),
+        ("-chardev stdio,id=c,mux=on -serial chardev:c", ("chardev:c",), ()),
     ],
 )
-def test_serial_devices(words: str, devices: tuple[str, ...]) -> None:
-    assert system.serial_devices(parse(system_options.OPTIONS, words.split(), {})) == devices
+def test_consoles(words: str, serial: tuple[str, ...], monitors: tuple[str, ...]) -> None:
+    parsed = parse(system_options.OPTIONS, words.split(), {})
+    assert system.consoles(parsed) == (serial, monitors)
 
 
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        ("disk.img", "disk.img: no disk image can be given"),
+        ("disk.img -S", "-S: options go before the disk image disk.img"),
         ("-append x", "-append only allowed with -kernel option"),
         ("-initrd x", "-initrd only allowed with -kernel option"),
     ],
@@ -81,11 +88,12 @@ def test_options_that_do_not_go_together(words: str, error: str) -> None:
 )
 def test_cpu_errors(text: str, error: str) -> None:
     with pytest.raises(UserError, match=error):
-        common.cpu_model(parse(user_options.OPTIONS, ["-cpu", text], {}))
+        common.cpu_model(parse(user_options.OPTIONS, ["-cpu", text], {})[common.CPU])
 
 
 def test_cpu_model() -> None:
-    model = common.cpu_model(parse(user_options.OPTIONS, [], {"QEMU_CPU": "rv64,zbb=off"}))
+    parsed = parse(user_options.OPTIONS, [], {"QEMU_CPU": "rv64,zbb=off"})
+    model = common.cpu_model(parsed[common.CPU])
     assert model.name == "rv64"
     assert "zba" in model.extensions
     assert "zbb" not in model.extensions

@@ -191,7 +191,7 @@ def test_items() -> None:
 def test_help_has_the_words_of_qemu() -> None:
     theirs = subprocess.run([QEMU, "-d", "help"], capture_output=True, text=True).stdout
     for line in help_text().splitlines():
-        assert line in theirs.splitlines()
+        assert line in theirs.splitlines() or line.split()[0] == "jit"  # jitemu's own
 
 
 def test_a_silent_log_opens_no_file(tmp_path: Path) -> None:

@@ -6,13 +6,14 @@ import ctypes
 import struct
 import subprocess
 import tempfile
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from jitemu.frontends.riscv.extensions import decoder_for, parse_cpu
+from jitemu.frontends.riscv.extensions import parse_cpu
 from jitemu.frontends.riscv.state import RiscvState, S
-from jitemu.ir.interp import step
+from jitemu.ir.interp import run_native, step
 from jitemu.ir.machine import PAGE, Machine, PagedMemory
 from tests.engine.image import (
     BASE,
@@ -30,7 +31,9 @@ from tests.engine.image import (
 from tests.riscv.oracle import QEMU
 
 if TYPE_CHECKING:
+    from jitemu.isa import Decoded
     from jitemu.runtime.engine import CodeSpace, Processor
+    from jitemu.runtime.guest import Guest
     from jitemu.runtime.records import Record
 
 CPU = parse_cpu("rv64")
@@ -47,6 +50,34 @@ class Executor(Protocol):
         ...
 
 
+class ContextDecoder:
+    """The decoder of each translation context of user mode."""
+
+    def __init__(self) -> None:
+        from jitemu.runtime.guests import riscv64_user
+
+        self.guest = riscv64_user(CPU)
+        self.contexts = [_Decoder(self.guest, ctx) for ctx in range(3)]
+
+
+class _Decoder:
+    def __init__(self, guest: Guest, ctx: int) -> None:
+        self.guest = guest
+        self.ctx = ctx
+
+    def decode(self, word: int) -> Decoded | None:
+        """The instruction that a word stands for in the context; None if illegal."""
+        decoded = self.guest.decoder.decode(word)
+        if decoded is None:
+            return None
+        names = self.guest.isa.instructions
+        insn = decoded.insn
+        other = self.guest.instead(insn.name, insn.when, self.ctx, names)
+        if other is None:
+            return decoded
+        return None if other == self.guest.illegal else replace(decoded, insn=names[other])
+
+
 class Reference:
     """The interpreter, block by block, without the harness."""
 
@@ -54,7 +85,7 @@ class Reference:
     STEPS = 20_000
 
     def __init__(self) -> None:
-        self.decoder = decoder_for(CPU)
+        self.decoder = ContextDecoder()
         self.machine = Machine(RiscvState, PagedMemory(), "user", S)
 
     def run_block(self, image: Image, number: int) -> State:
@@ -70,6 +101,7 @@ class Reference:
         machine.registers["x"][:] = [*block.x, 0]
         machine.registers["f"][:] = block.f
         machine.fields["frm"] = machine.float_unit.rounding = block.fcsr >> 5
+        run_native("user_rounding", machine, block.fcsr >> 5)
         machine.fields["fflags"] = block.fcsr & 31
         machine.float_unit.flags = 0
         machine.fields["reservation"] = MASK64
@@ -77,8 +109,9 @@ class Reference:
         left = self.STEPS
         _, _, end = harness()
         while machine.pc != end:
-            outcome = step(self.decoder, machine)
-            assert outcome.kind in ("next", "jump", "exitnext"), (outcome, hex(machine.pc))
+            outcome = step(self.decoder.contexts[machine.fields["ctx"]], machine)
+            again = outcome.kind == "leave" and machine.pc != end  # in another context
+            assert again or outcome.kind in ("next", "jump", "exitnext"), (outcome, hex(machine.pc))
             left -= 1
             assert left, "a block that does not end"
         flags = machine.float_unit.flags | machine.fields["fflags"]
@@ -197,26 +230,31 @@ class Engine:
         """From the harness's entry to DONE."""
         raise NotImplementedError
 
-    def holes(self) -> dict[str, int]:
-        """Of a region: the translation context's."""
+    def holes(self, ctx: int) -> dict[str, int]:
+        """Of a region in a translation context."""
         raise NotImplementedError
+
+    def context(self, record: Record) -> int:
+        """The translation context that a block was made for."""
+        tag = record.pc ^ record.tag
+        secret = self.processor.state["ctx_secret"] if self.processor.paged else 1 << 58
+        return next(ctx for ctx in range(128) if ctx * secret & MASK64 == tag)
 
     def run(self, image: Image) -> tuple[bytes, bytes]:
         self.load(image)
         self.go()
         return self.result(image)
 
-    def made(self) -> dict[int, Record]:
-        """The live blocks of the image by guest address."""
-        return {r.pc: r for r in self.space.tables.live() if BLOCKS <= r.pc < DONE}
+    def made(self) -> list[Record]:
+        """The live blocks of the image."""
+        return [r for r in self.space.tables.live() if BLOCKS <= r.pc < DONE]
 
     def run_regions(self, image: Image) -> tuple[bytes, bytes]:
         """After ``run``: the same with a region in every block's place."""
         heads = {block.address for block in image.blocks}
-        made = self.made()
-        for pc in sorted(made, key=lambda pc: pc not in heads):
-            if not made[pc].region:
-                self.force_region(made[pc], single=pc not in heads)
+        for record in sorted(self.made(), key=lambda r: (r.pc not in heads, r.pc)):
+            if not record.region:
+                self.force_region(record, single=record.pc not in heads)
         self.load_data(image)
         self.go()
         return self.result(image)
@@ -225,8 +263,9 @@ class Engine:
         """Let a region take over a block's entry; False if it cannot be lifted."""
         from jitemu.backend_llvm.regions import Request, compile_region
 
-        guest = self.space.guest
-        request = Request(head.pc, self.holes(), single=single)
+        guest, ctx = self.space.guest, self.context(head)
+        forbidden = frozenset(self.space.translation.replaced(guest, ctx))
+        request = Request(head.pc, self.holes(ctx), single=single, forbidden=forbidden)
         region = compile_region(guest.target, guest.decoder, self.read_code, request)
         if region is None:
             return False
@@ -296,7 +335,7 @@ class UserMode(Engine):
         where = (reason, hex(self.processor.pc))
         assert reason == EXIT_BREAKPOINT and self.processor.pc == DONE, where
 
-    def holes(self) -> dict[str, int]:
+    def holes(self, ctx: int) -> dict[str, int]:
         return {"exact": int(self.thread.user_space.exact)}
 
 

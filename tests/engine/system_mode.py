@@ -115,8 +115,8 @@ class SystemMode(Engine):
         causes = [hex(state[n]) for n in ("mcause", "mepc", "mtval", "scause", "sepc", "stval")]
         assert reason == EXIT_WFI and self.hart.pc == DONE + 4, (reason, hex(self.hart.pc), causes)
 
-    def holes(self) -> dict[str, int]:
-        return dict(self.space.guest.context(self.hart.state["ctx"]))
+    def holes(self, ctx: int) -> dict[str, int]:
+        return dict(self.space.guest.context(ctx))
 
 
 @cache

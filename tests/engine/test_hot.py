@@ -170,7 +170,9 @@ def test_interrupted(regions: bool) -> None:
     system.device.write = lower  # type: ignore[method-assign]
     taken = 0
     try:
-        for attempt in range(8):
+        for attempt in range(64):  # a busy machine needs more of them
+            if attempt >= 8 and taken > 3:
+                break
             prepare(system, program, OUTER[regions])
             put_code(system, handler)
             system.memory[SCRATCH - BASE : SCRATCH - BASE + 8] = bytes(8)

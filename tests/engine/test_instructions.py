@@ -123,7 +123,7 @@ def block_of(rng: random.Random, data: int, number: int, backward: bool) -> Bloc
         distance = 12 - imm
         code = encode("auipc", rd=base, imm=0) + encode("addi", rd=base, rs1=base, imm=distance)
         code += encode("jalr", rd=fields["rd"], rs1=base, imm=imm)
-    return Block(code, x, f, rng.randrange(4) << 5 | rng.getrandbits(5), rng.randbytes(WINDOW))
+    return Block(code, x, f, rng.randrange(5) << 5 | rng.getrandbits(5), rng.randbytes(WINDOW))
 
 
 def around(insn: Instruction, fields: Fields, backward: bool) -> bytes:

@@ -9,6 +9,7 @@ import pytest
 
 from jitemu.frontends.riscv.privileged import (
     EXIT_WFI,
+    FETCH_ACCESS,
     LOAD_ACCESS,
     LOAD_PAGE,
     STORE_ACCESS,
@@ -426,3 +427,30 @@ def test_device_writes_code() -> None:
     finally:
         device.write = original  # type: ignore[method-assign]
     assert register(system, A3) == 1 + 9 * 50
+
+
+# Privileges
+
+
+def test_code_of_another_privilege_is_not_entered() -> None:
+    """No address that U mode can jump to names M mode's code, whatever its upper bits."""
+    function = BLOCKS + PAGE
+    user = BLOCKS + 2 * PAGE
+    program = Program()
+    program.put("csrrw", rd=0, csr=0x3B0, rs1=A3)  # pmpaddr0, pmpcfg0: all may do all
+    program.put("csrrw", rd=0, csr=0x3A0, rs1=A2)
+    program.put("csrrw", rd=0, csr=0x341, rs1=A1)  # mepc
+    program.put("jalr", rd=1, rs1=A0, imm=0)
+    program.put("mret")
+    callee = Program(function)
+    callee.put("addi", rd=16, rs1=16, imm=1)
+    callee.put("jalr", rd=0, rs1=1, imm=0)
+    jumps = Program(user)
+    jumps.put("jalr", rd=1, rs1=14, imm=0)
+    for upper in range(1, 64):
+        values = {A0: function, A1: user, A2: 0x1F, A3: -1, 14: function ^ upper << 58, 16: 0}
+        system = start(in_machine_mode, program, values)
+        put_code(system, callee)
+        put_code(system, jumps)
+        expect_trap(system, FETCH_ACCESS, function ^ upper << 58, function ^ upper << 58)
+        assert register(system, 16) == 1

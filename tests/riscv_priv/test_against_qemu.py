@@ -27,7 +27,7 @@ class GuestMemory:
         self.hart = hart
 
     def _mode(self) -> int:
-        return self.hart["ctx"] >> 4
+        return self.hart["ctx"] >> 5
 
     def read(self, addr: int, size: int) -> int:
         value = self.hart.call("slow_load", addr, size, self._mode())

@@ -11,12 +11,14 @@ from tests.riscv_priv.hart import Hart
 INTERRUPT = 1 << 63
 SIE, MIE, SPIE, MPIE, SPP = 1 << 1, 1 << 3, 1 << 5, 1 << 7, 1 << 8
 MTVEC, STVEC = 0x8000_1000, 0x8000_2000
+SECRET = 1 << 40
 
 
 def hart_at(priv: int, status: int = 0) -> Hart:
     hart = Hart()
     hart["priv"], hart["mstatus"], hart["pc"] = priv, hart["mstatus"] | status, 0x8000_0100
     hart["mtvec"], hart["stvec"] = MTVEC, STVEC
+    hart["ctx_secret"] = SECRET
     hart.call("update_context")
     return hart
 
@@ -49,7 +51,7 @@ def test_delegation_and_stacking() -> None:
                 assert bool(status & MPIE) == bool(enabled)
                 assert bool(status & SIE) == bool(enabled)
             assert hart["ctx"] & 3 == hart["priv"]
-            assert hart["ctx_tag"] == hart["ctx"] << 58
+            assert hart["ctx_tag"] == hart["ctx"] * SECRET
 
 
 @pytest.mark.parametrize("mode", [0, 1])
@@ -174,8 +176,8 @@ def test_context() -> None:
     for priv, fs, mprv, mpp in itertools.product((0, 1, 3), range(4), (0, 1), (0, 1, 3)):
         hart = hart_at(priv, fs << 13 | mprv << 17 | mpp << 11)
         effective = mpp if mprv and priv == 3 else priv
-        assert hart["ctx"] == priv | (0, 1, 1, 2)[fs] << 2 | min(effective, 2) << 4
-        assert hart["ctx"] < 64
+        assert hart["ctx"] == priv | (0, 1, 1, 2)[fs] << 2 | min(effective, 2) << 5
+        assert hart["ctx"] < 128
     hart = hart_at(1, 1 << 13)
     hart.call("fp_mark_dirty")
-    assert (hart["mstatus"] >> 13 & 3, hart["ctx"] >> 2 & 3) == (3, 2)
+    assert (hart["mstatus"] >> 13 & 3, hart["ctx"] >> 2 & 7) == (3, 2)

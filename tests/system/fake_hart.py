@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from jitemu.memory.physical import PhysicalSpace
 from jitemu.system.hart import HartExit
+from jitemu.trace import Log
 
 Program = Callable[["FakeHart"], HartExit]
 
@@ -46,6 +47,21 @@ class FakeHart:
             self.pending |= 1 << number
         else:
             self.pending &= ~(1 << number)
+
+    def register(self, name: str) -> int | None:
+        return self.pc if name == "pc" else None
+
+    def register_lines(self) -> list[str]:
+        return [f" pc       {self.pc:016x}"]
+
+    def use_log(self, log: Log) -> None:
+        self.log = log
+
+    def mapping_lines(self) -> list[str]:
+        return ["No translation or protection"]
+
+    def translate(self, address: int) -> int | None:
+        return address
 
     def interrupt_pending(self) -> bool:
         timer = self.timer_ns is not None and time.monotonic_ns() >= self.timer_ns

@@ -272,7 +272,7 @@ def test_gzip_check(loader: Loader) -> None:
         (MachineConfig(kernel="x", serial=("tty",)), "no such character device"),
         (MachineConfig(kernel="x", serial=("file:/nowhere/x",)), "cannot open"),
         (MachineConfig(kernel="x", serial=("unix:/nowhere/x",)), "cannot connect"),
-        (MachineConfig(kernel="x", serial=("unix:/x,what",)), "unknown option"),
+        (MachineConfig(kernel="x", serial=("unix:/x,what",)), "Invalid parameter 'what'"),
     ],
 )
 def test_a_machine_that_cannot_be_built(config: MachineConfig, message: str) -> None:

@@ -17,7 +17,7 @@ from jitemu.system.devicetree import complete, parse_blob, virt_tree
 from jitemu.system.machine import MachineConfig, dump_device_tree, make_space
 
 Properties = dict[str, bytes]
-NOT_HERE = ("pmu", "fw-cfg@", "flash@", "platform-bus@", "soc/pci@")
+NOT_HERE = ("pmu", "flash@", "soc/pci@")
 DIFFERENT = {"/chosen": ["rng-seed"], "/cpus/cpu@0": ["riscv,isa"]}
 
 

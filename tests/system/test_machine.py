@@ -15,6 +15,7 @@ from jitemu.memory.physical import PhysicalSpace
 from jitemu.messages import UserError
 from jitemu.system.hart import MEIP, MTIP, SEIP, STIP, HartExit
 from jitemu.system.machine import Machine, MachineConfig
+from jitemu.trace import Log
 from tests.system.fake_hart import FakeHart, Program
 
 UART, PLIC, MTIMECMP, FINISHER = 0x1000_0000, 0xC00_0000, 0x200_4000, 0x10_0000
@@ -283,6 +284,72 @@ def test_pause_and_resume(rig: Rig) -> None:
     assert 0 < runs[0] == runs[1] < runs[2]
 
 
+def test_time_stands_still_while_stopped(rig: Rig) -> None:
+    def program(hart: FakeHart) -> HartExit:
+        time.sleep(0.001)
+        return RUN
+
+    machine = rig.machine(program)
+    seen: list[object] = []
+
+    def script() -> None:
+        hart = rig.hart
+        assert hart is not None
+        machine.pause()
+        while hart.runs != (time.sleep(0.01), hart.runs)[1]:
+            pass
+        ticks = machine.clock.ticks()
+        machine.set_timer(0, ticks + 200_000)
+        time.sleep(0.1)
+        seen.append(machine.clock.ticks() == ticks)
+        seen.append(hart.pending)
+        epoch = hart.epoch_ns
+        machine.resume()
+        while not hart.pending >> STIP & 1:
+            time.sleep(0.001)
+        seen.append(machine.clock.ticks() - ticks >= 200_000)
+        seen.append(hart.epoch_ns - epoch >= 100_000_000)
+        machine.shutdown(0)
+
+    thread = threading.Thread(target=script)
+    thread.start()
+    machine.run()
+    thread.join()
+    assert seen == [True, 0, True, True]
+
+
+def test_jobs_on_the_harts_thread(rig: Rig) -> None:
+    """They run whether the hart executes, waits or stands still, one at a time."""
+
+    def program(hart: FakeHart) -> HartExit:
+        return WFI
+
+    machine = rig.machine(program)
+    threads: list[int] = []
+
+    def script() -> None:
+        for stopped in (False, True):
+            if stopped:
+                machine.pause()
+            for _ in range(20):
+                done = threading.Event()
+
+                def job(done: threading.Event = done) -> None:
+                    threads.append(threading.get_native_id())
+                    done.set()
+
+                machine.on_hart(job)
+                assert done.wait(5)
+        machine.shutdown(0)
+
+    thread = threading.Thread(target=script)
+    thread.start()
+    machine.run()
+    thread.join()
+    assert len(threads) == 40
+    assert set(threads) == set(machine.hart_threads())
+
+
 def test_an_error_in_the_harts_thread_is_raised(rig: Rig) -> None:
     def program(hart: FakeHart) -> HartExit:
         raise UserError("no more translations", 5)
@@ -314,12 +381,12 @@ def test_a_hart_that_does_not_stop_does_not_hang_the_end(
 
 
 def test_guest_errors_are_told(rig: Rig) -> None:
-    lines: list[str] = []
-
     def program(hart: FakeHart) -> HartExit:
         hart.space.mmio_read(PLIC + 0x1F_FFFC, 4)
         power_off(hart)
         return RUN
 
-    rig.run(program, on_guest_error=lines.append)
+    path = rig.folder / "log"
+    rig.run(program, log=Log(("guest_errors",), path=str(path)))
+    lines = path.read_text().splitlines()
     assert lines == ["Plic: 4-byte read at offset 0x1ffffc, where it cannot be"]

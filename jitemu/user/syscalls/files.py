@@ -6,7 +6,6 @@ import errno
 import os
 import struct
 from ctypes import addressof, create_string_buffer
-from typing import TYPE_CHECKING
 
 from jitemu.runtime.descriptors import OWN
 from jitemu.user.hostcalls import (
@@ -19,6 +18,7 @@ from jitemu.user.hostcalls import (
 )
 from jitemu.user.syscalls.table import handles, passes
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from jitemu.user.thread import GuestThread
 

@@ -6,12 +6,12 @@ import errno
 import os
 import struct
 from ctypes import addressof, create_string_buffer
-from typing import TYPE_CHECKING
 
 from jitemu.user.hostcalls import host_call, host_pointer, signed32, write_guest
 from jitemu.user.memory import MAP_ANONYMOUS
 from jitemu.user.syscalls.table import handles, passes
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from jitemu.user.thread import GuestThread
 
@@ -44,7 +44,7 @@ def brk(thread: GuestThread, address: int) -> int:
     return thread.process.space.set_brk(address)
 
 
-@handles("mmap 222 - 9 ptr size prot mmapflags fd off")
+@handles("mmap 222 - 9 ptr size prot mmapflags fd hex")
 def mmap(
     thread: GuestThread, address: int, length: int, prot: int, flags: int, fd: int, offset: int
 ) -> int:

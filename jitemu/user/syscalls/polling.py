@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import struct
 from ctypes import addressof, create_string_buffer
-from typing import TYPE_CHECKING
 
 from jitemu.user.hostcalls import (
     host_call,
@@ -17,6 +16,7 @@ from jitemu.user.hostcalls import (
 )
 from jitemu.user.syscalls.table import handles, passes
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from jitemu.user.thread import GuestThread
 

@@ -6,7 +6,6 @@ import errno
 import os
 import struct
 from ctypes import addressof, create_string_buffer
-from typing import TYPE_CHECKING
 
 from jitemu.user.execve import execute
 from jitemu.user.hostcalls import (
@@ -23,6 +22,7 @@ from jitemu.user.process import is_thread
 from jitemu.user.syscalls.table import handles, passes
 from jitemu.user.thread import ProcessExit, ThreadExit
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from jitemu.user.thread import GuestThread
 

@@ -6,7 +6,6 @@ import errno
 import os
 import struct
 from ctypes import addressof, c_uint64, create_string_buffer
-from typing import TYPE_CHECKING
 
 from jitemu.user.hostcalls import (
     host_call,
@@ -30,6 +29,7 @@ from jitemu.user.signals import (
 )
 from jitemu.user.syscalls.table import handles, passes
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from jitemu.user.thread import GuestThread
 

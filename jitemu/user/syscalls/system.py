@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 from ctypes import addressof, create_string_buffer
-from typing import TYPE_CHECKING
 
 from jitemu.user.hostcalls import host_call, write_guest
 from jitemu.user.syscalls.table import handles, passes
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from jitemu.user.thread import GuestThread
 

@@ -15,10 +15,10 @@ import errno
 import struct
 from collections.abc import Callable
 from ctypes import c_char_p, c_void_p, cast, get_errno
-from typing import TYPE_CHECKING
 
 from jitemu.user.hostcalls import RAW, GuestError, GuestFault, read_string
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TypeVar
 

@@ -1,0 +1,1 @@
+"""Disk images: host files, raw, qcow2.  Nothing here knows of devices."""

@@ -1,0 +1,55 @@
+"""A drive: an image as a device has it, shared with whoever else works on it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from jitemu.devices.block.image import BlockImage
+
+
+class Counts:
+    """What a device has done with its drive since it was made."""
+
+    def __init__(self) -> None:
+        self.rd_bytes = self.wr_bytes = 0
+        self.rd_operations = self.wr_operations = self.flush_operations = 0
+
+    def describe(self) -> str:
+        """What ``info blockstats`` shows."""
+        return " ".join(f"{name}={value}" for name, value in vars(self).items())
+
+
+class Drive:
+    """What ``-drive`` makes."""
+
+    def __init__(self, name: str, image: BlockImage, writeback: bool = True) -> None:
+        self.name = name
+        self.image = image
+        self.writeback = writeback
+        """Whether writes wait for a flush, until the guest chooses otherwise."""
+        self.counts = Counts()
+        self.lock = threading.Lock()
+        """Held by the thread that uses the image."""
+
+    @property
+    def has_backing(self) -> bool:
+        """Whether the image is of changes to another."""
+        return getattr(self.image, "backing", None) is not None
+
+    def commit(self) -> None:
+        """Write what the image changes into its backing image; OSError if it has none."""
+        from jitemu.devices.block.chain import commit
+        from jitemu.devices.block.qcow2.image import Qcow2Image
+
+        with self.lock:
+            if not isinstance(self.image, Qcow2Image) or self.image.backing is None:
+                raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+            commit(self.image)
+
+    def close(self) -> None:
+        with self.lock:
+            self.image.close()

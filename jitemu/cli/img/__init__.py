@@ -1,0 +1,1 @@
+"""``jitemu img``: qemu-img's subcommands on the images of ``jitemu.devices.block``."""

@@ -1,0 +1,74 @@
+"""The compile worker's way into a process of its own."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from jitemu.ir.native import REGISTRY
+from jitemu.runtime import spawn
+from tests.native_code import load
+
+
+@pytest.fixture(scope="module")
+def function() -> int:
+    from jitemu.backend_llvm.natives import NativeLowering
+    from jitemu.ir.passes import optimize
+    from jitemu.ir.state import RuntimeState, layout_of
+
+    code = REGISTRY[spawn.spawn_apart.name].compile()
+    optimize(code)
+    return load(NativeLowering(layout_of(RuntimeState)).function(code))["spawn_apart"]
+
+
+def run(function: int, program: str, source: int) -> bytes:
+    """What the program writes to its standard output."""
+    answers, theirs = os.pipe()
+    words = [sys.executable, "-I", "-S", "-c", program]
+    spawn.start_apart(function, words, (source, theirs, 2))
+    os.close(theirs)
+    with os.fdopen(answers, "rb") as stream:
+        return stream.read()
+
+
+def test_start(function: int, tmp_path: Path) -> None:
+    source = os.open(os.devnull, os.O_RDONLY)
+    other = os.dup(source)
+    os.set_inheritable(other, True)
+    shown = "os.getcwd(), os.getsid(0) == os.getpid(), os.listdir('/proc/self/fd')"
+    try:
+        # the fourth number is the listing's own
+        assert (
+            run(function, f"import os; print({shown})", source) == b"/ True ['0', '1', '2', '3']\n"
+        )
+    finally:
+        os.close(source)
+        os.close(other)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_threads_that_want_the_lock(function: int) -> None:
+    """A request for Python's global lock is pending whenever a copy is made."""
+    stop = False
+
+    def work() -> None:
+        while not stop:
+            sum(range(1000))
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    source = os.open(os.devnull, os.O_RDONLY)
+    try:
+        for _ in range(5):
+            assert run(function, "print(1)", source) == b"1\n"
+    finally:
+        stop = True
+        os.close(source)
+        for thread in threads:
+            thread.join()
