@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -173,9 +173,9 @@ def armhf_root(apt: Apt, folder: Path, steps: Steps) -> None:
     _root(apt, folder, steps, ARMHF_PACKAGES)
 
 
-def _root(apt: Apt, folder: Path, steps: Steps, names: list[str]) -> None:
+def _root(apt: Apt, folder: Path, steps: Steps, names: Sequence[str]) -> None:
     apt.update(steps.step("package lists"))
-    packages = apt.fetch(names, steps.step("packages"), closure=True)
+    packages = apt.fetch(list(names), steps.step("packages"), closure=True)
     progress = steps.step("unpacking")
     root = folder / "root"
     deb.unpack_tree(packages, root)
