@@ -233,6 +233,10 @@ def predictable(insn: Instruction, case: Case, decoder: ArmDecoder) -> bool:
     insn, f = decoded.insn, decoded.fields
     name = insn.stencil
     numbers = {n: v for n, v in f.items() if n[0] == "r"}
+    if name.startswith("swp"):
+        base = f["rn"]
+        distinct = base not in (f["rt"], f["rb"]) and 15 not in numbers.values()
+        return distinct and (name == "swpb" or case.registers[base] % 4 == 0)
     if "ex" in name[:5] or insn.steps is not None:
         return several_predictable(insn, f)
     if "bf" in name[:4]:
