@@ -35,7 +35,7 @@ def _format(width: int) -> dict[str, Any]:
 
 def define(name: str, params: str, body: str, width: int = 32) -> str:
     """A native function; ``@`` in names of others and of rows stands for the width."""
-    scope = {**_format(width), **_made}
+    scope = {"__name__": __name__, **_format(width), **_made}
     function = native_source(name, tuple(params.split()), body.replace("@", str(width)), scope)
     _made[name] = function
     return name

@@ -81,7 +81,7 @@ def table_function(
     ordered = sorted(rows, key=lambda r: r.number)
     for low, high in pairwise(ordered):
         assert low.number + low.count <= high.number, f"{low.name} and {high.name} overlap"
-    scope: dict[str, Any] = {}
+    scope: dict[str, Any] = {"__name__": __name__}
     for row in rows:
         for function in (row.read, row.write, row.legal):
             if function is not None:

@@ -129,6 +129,7 @@ def run_to_fault(user: UserMode, case: Case, pc: int) -> None:
     words, x, f = state.words, state.at["x"], state.at["f"]
     words[x : x + 32] = memoryview(struct.pack("<32Q", *case.x)).cast("Q")
     words[f : f + 32] = memoryview(struct.pack("<32Q", *case.f)).cast("Q")
+    user.processor.native("user_rounding", 0)
     state["frm"] = state["fflags"] = 0
     state["guest_mxcsr"] = 0x1F80
     state["reservation"], state["reserved_value"] = case.reservation, 0

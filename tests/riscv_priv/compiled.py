@@ -26,7 +26,7 @@ def library() -> dict[str, int]:
     lowered = "".join(
         NativeLowering(LAYOUT).function(function.compile())
         for function in REGISTRY.values()
-        if function.scope.get("__name__", FRONTEND).startswith(FRONTEND)
+        if function.scope["__name__"].startswith(FRONTEND)
     )
     lowered += NativeLowering(LAYOUT).function(CODE_WRITTEN.compile())
     return load(lowered, "default")
