@@ -159,15 +159,16 @@ def _step(op: Op, register: Register) -> tuple[int | Register, bool] | None:
         source = value.source
     if source is None or source.name not in ("add", "sub"):
         return None
-    terms = [_untruncated(a, is_32) for a in source.args]
-    if terms[0] is None or _operand(terms[0]) != register or terms[1] is None:
-        if source.name == "sub" or terms[1] is None or _operand(terms[1]) != register:
+    own, added = (_untruncated(a, is_32) for a in source.args)
+    if own is None or added is None:
+        return None
+    if _operand(own) != register:
+        if source.name == "sub" or _operand(added) != register:
             return None
-        terms.reverse()
-    other = _operand(terms[1]) if terms[1] is not None else None
+        own, added = added, own
+    other = _operand(added)
     if isinstance(other, int):
-        width = terms[1].width if terms[1] is not None else 64
-        other = other - (1 << width) if other >> width - 1 else other
+        other = other - (1 << added.width) if other >> added.width - 1 else other
         return (-other if source.name == "sub" else other), is_32
     return (other, is_32) if other is not None and source.name == "add" else None
 

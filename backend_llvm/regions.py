@@ -217,8 +217,9 @@ class Lifter:
         """The places of the region that control goes to from one."""
         frame, item = place[0], self.lifted[place]
         found = [(frame, pc) for pc in item.successors]
-        if item.frame is not None:
-            found.append((item.frame, item.call or 0))
+        if item.call is not None:  # as op_jump goes
+            inlined = item.frame or frame
+            found.append((inlined if (inlined, item.call) in self.lifted else frame, item.call))
         elif frame and item.returns is None and not item.successors:
             found.append(self.frames[frame].back)
         return [other for other in found if other in self.lifted]

@@ -24,6 +24,21 @@ STEPS = (1, -1, 2, -2, 3, -3, 4, -4, 8, 24, -24, 260, 2047, -2048, 0)
 LOOPS = 250
 
 
+@pytest.fixture
+def loops(monkeypatch: pytest.MonkeyPatch) -> list[regions.Counted]:
+    """The counted loops of all regions that the test makes."""
+    found_loops: list[regions.Counted] = []
+    find = regions.find_counted
+
+    def note(*arguments: object) -> object:
+        found = find(*arguments)  # type: ignore[arg-type]
+        found_loops.extend(found.values())
+        return found
+
+    monkeypatch.setattr(regions, "find_counted", note)
+    return found_loops
+
+
 def near_an_edge(rng: random.Random) -> int:
     distance = rng.choice(
         (rng.randint(-9, 9), rng.randint(-3000, 3000), rng.randint(-(1 << 16), 0))
@@ -99,18 +114,31 @@ def test_same_iterations() -> None:
     user.space.flush()
 
 
+def test_entered_in_the_middle(loops: list[regions.Counted]) -> None:
+    """By a jump that is a call as well: such a loop has no head where a chunk could begin."""
+    user = user_mode()
+    user.space.flush()
+    program = Program()
+    program.put("addi", rd=A3, rs1=A3, imm=5)
+    program.jump("jal", "middle", rd=A5)
+    program.label("loop")
+    program.put("addi", rd=A3, rs1=A3, imm=1)
+    program.label("middle")
+    program.put("addi", rd=A0, rs1=A0, imm=-1)
+    program.jump("blt", "loop", rs1=0, rs2=A0)
+    program.put("ebreak")
+    put_code(user, program)
+    wanted = [run(user, {A0: n, A1: 0, A2: 0, A4: 0}) for n in (1, 4, 9000)]
+    head = record_at(user, BLOCKS)
+    assert head is not None and user.force_region(head)
+    assert [run(user, {A0: n, A1: 0, A2: 0, A4: 0}) for n in (1, 4, 9000)] == wanted
+    assert not loops
+    user.space.flush()
+
+
 @pytest.mark.parametrize("step", ["addi", "add", "none"])
-def test_endless_loops_notice_requests(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_endless_loops_notice_requests(step: str, loops: list[regions.Counted]) -> None:
     """Loops that never meet their bound can be stopped."""
-    loops: list[regions.Counted] = []
-    find = regions.find_counted
-
-    def note(*arguments: object) -> object:
-        found = find(*arguments)  # type: ignore[arg-type]
-        loops.extend(found.values())
-        return found
-
-    monkeypatch.setattr(regions, "find_counted", note)
     user = user_mode()
     user.space.flush()
     program = Program()

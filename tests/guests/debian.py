@@ -72,14 +72,15 @@ def build(folder: Path, suite: str = SUITE, progress: Progress = lambda _: None)
     """Make the disk in a folder; the qcow2 image's path."""
     check_tools()
     folder.mkdir(parents=True, exist_ok=True)
-    apt = Apt(folder / "apt", find_mirror(), suite, "riscv64")
+    mirror = find_mirror()
+    apt = Apt(folder / "apt", mirror, suite, "riscv64")
     apt.update(progress)
     packages = apt.fetch([*ESSENTIAL, *SYSTEM], progress, closure=True)
     root = folder / "root"
     shutil.rmtree(root, ignore_errors=True)
     deb.unpack_tree(packages, root)
     _enter(packages, root / "var/lib/dpkg")
-    _configure(root, suite)
+    _configure(root, mirror, suite)
     raw, image = folder / "debian.raw", folder / "debian.qcow2"
     raw.unlink(missing_ok=True)
     _run(*_as_root(), "mke2fs", "-q", "-t", "ext4", "-L", "root", "-d", str(root), str(raw), SIZE)
@@ -141,7 +142,7 @@ def _control(package: Path) -> tuple[dict[str, bytes], str]:
     return files, files.pop("control").decode()
 
 
-def _configure(root: Path, suite: str) -> None:
+def _configure(root: Path, mirror: str, suite: str) -> None:
     """What the packages' scripts would have left, as far as a system needs it."""
     for name in FOLDERS:
         (root / name).mkdir(parents=True, exist_ok=True)
@@ -162,7 +163,7 @@ def _configure(root: Path, suite: str) -> None:
     for name, content in FILES.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(content)
-    sources = f"deb MIRROR {suite} main\n"
+    sources = f"deb {mirror} {suite} main\n"
     (root / "etc/apt/sources.list").write_text(sources)
     for name, target in LINKS.items():
         path = root / name
