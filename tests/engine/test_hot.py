@@ -133,7 +133,9 @@ def test_kicked(engine: Callable[[], Engine], regions: bool) -> None:
     processor = made.processor
     kicks = 0
     acts = [processor.kick, processor.kick_inside, lambda: processor.request(REQUEST_SAMPLE)]
-    for attempt in range(8):
+    for attempt in range(60):  # until one came in time on a busy machine
+        if attempt >= 8 and kicks:
+            break
         prepare(made, program, OUTER[regions])
         if regions:
             force_all(made, program, random.Random(attempt))
