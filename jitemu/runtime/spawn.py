@@ -19,7 +19,8 @@ from jitemu.ir.state import RuntimeState
 _DUP2, _CLONE, _EXECVE, _EXIT, _CHDIR, _SETSID = 33, 56, 59, 60, 80, 112
 _SIGPROCMASK, _CLOSE_RANGE = 14, 436
 _SET_MASK, _EVERY_FILE = 2, 0xFFFF_FFFF
-_WCLONE = -0x80000000
+WCLONE = -0x80000000
+"""waitpid's: children without an exit signal."""
 
 
 @native
@@ -70,7 +71,7 @@ def start_apart(function: int, arguments: Sequence[str], files: Sequence[int]) -
             ctypes.cast(mask, ctypes.c_void_p),
         )
         if between > 0:
-            os.waitpid(between, _WCLONE)
+            os.waitpid(between, WCLONE)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     if between < 0:

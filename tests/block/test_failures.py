@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import random
 import shutil
 from collections.abc import Sequence
@@ -41,6 +42,20 @@ def test_clusters_that_lost_their_refcount_block_are_not_taken(tmp_path: Path) -
             assert image.read(1 << 20, 600_000) == b"second" * 100_000
         assert jitemu_img(tmp_path, "check", "-r", "all", str(path)).status == CLEAN
     assert qemu_img(tmp_path, "check", str(path)).status == CLEAN
+
+
+@pytest.mark.parametrize("end", [200 << 10, 9 << 20])
+def test_a_file_far_longer_than_its_refcount_blocks_is_used_on(end: int, tmp_path: Path) -> None:
+    """A writer that was killed leaves this: data is written before the tables that count it."""
+    path = tmp_path / "a.qcow2"
+    create(str(path), CreateOptions(size=4 << 20, cluster_size=512, refcount_bits=64))
+    os.truncate(path, end)
+    node = {"driver": "qcow2", "file": {"filename": str(path)}}
+    with open_node(node) as image:
+        image.write(0, b"first" * 100_000)
+    with open_node(node, read_only=True) as image:
+        assert image.read(0, 500_000) == b"first" * 100_000
+    assert qemu_img(tmp_path, "check", str(path)).status in (CLEAN, LEAKS)
 
 
 class FullDisk(HostFile):

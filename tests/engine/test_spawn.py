@@ -36,7 +36,7 @@ def run(function: int, program: str, source: int) -> bytes:
 
 
 def children() -> set[str]:
-    """Of all threads of this process; other tests in it have some."""
+    """Of all threads of this process; other tests in it have some, and may start more."""
     found = Path("/proc/self/task").glob("*/children")
     return {pid for path in found for pid in path.read_text().split()}
 
@@ -45,17 +45,16 @@ def test_start(function: int, tmp_path: Path) -> None:
     source = os.open(os.devnull, os.O_RDONLY)
     other = os.dup(source)
     os.set_inheritable(other, True)
-    shown = "os.getcwd(), os.getsid(0) == os.getpid(), os.listdir('/proc/self/fd')"
-    before = children()
+    shown = "os.getpid(), os.getcwd(), os.getsid(0) == os.getpid(), os.listdir('/proc/self/fd')"
     try:
-        # the fourth number is the listing's own
-        assert (
-            run(function, f"import os; print({shown})", source) == b"/ True ['0', '1', '2', '3']\n"
-        )
+        started, _, rest = run(function, f"import os; print({shown})", source).partition(b" ")
     finally:
         os.close(source)
         os.close(other)
-    assert children() <= before
+    assert rest == b"/ True ['0', '1', '2', '3']\n"  # the fourth number is the listing's own
+    assert started.decode() not in children()
+    with pytest.raises(ChildProcessError):
+        os.waitpid(int(started), os.WNOHANG | spawn.WCLONE)
 
 
 def test_threads_that_want_the_lock(function: int) -> None:

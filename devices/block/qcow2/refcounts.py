@@ -162,6 +162,9 @@ class Refcounts:
         cluster = self._hint
         while True:
             index, at = divmod(cluster, self.per_block)
+            if self._lost(index):
+                cluster = (index + 1) * self.per_block
+                continue
             block = self._load(index) or self._create(index)
             try:
                 at = block.values.index(0, at)
@@ -173,6 +176,19 @@ class Refcounts:
             cluster = index * self.per_block + at
             self._hint = cluster + stop - at
             return cluster << self._shift, stop - at
+
+    def _lost(self, index: int) -> bool:
+        """Whether the file has all clusters of a block, but not the block.
+
+        A writer that was killed leaves this: it wrote data far behind the file's end, and not
+        yet the block's place in the table.  A damaged table looks the same, so nothing is
+        allocated there.
+        """
+        return (
+            index > 0
+            and self.missing_block(index * self.per_block)
+            and self._file_end() >= (index + 1) * self.per_block
+        )
 
     @staticmethod
     def _run(values: Counts, at: int, end: int) -> int:
