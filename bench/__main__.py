@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 ROUNDS = 5
 
 
+def _installed_command() -> str:
+    """jitemu as its users start it."""
+    script = Path(sys.executable).with_name("jitemu")
+    return shlex.join([str(script)] if script.exists() else [sys.executable, "-m", "jitemu"])
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m bench",
@@ -51,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--linux", default="", metavar="DIR", help="folder of Image and initramfs-small.cpio.gz")
     add(
         "--jitemu-cmd",
-        default=shlex.join([sys.executable, "-m", "jitemu"]),
+        default=_installed_command(),
         metavar="CMD",
         help="command that is run as jitemu (default: %(default)s)",
     )
