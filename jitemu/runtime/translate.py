@@ -85,7 +85,7 @@ SYMBOL_AFTER = 17
 """Host address behind all pieces of the instruction."""
 KIND_64, KIND_32, KIND_8, KIND_RELATIVE = 0, 1, 2, 3
 
-SPECIAL_LINK, SPECIAL_FAR, SPECIAL_GUARD, SPECIAL_SPILL = 0, 1, 2, 3
+SPECIAL_LINK, SPECIAL_FAR, SPECIAL_GUARD, SPECIAL_COUNT, SPECIAL_SPILL = 0, 1, 2, 3, 4
 
 
 class Context:
@@ -506,6 +506,9 @@ def place_word(s: RuntimeState, note: int, word: int) -> int:
     store64(note + Work.FIRST, 1)
     store64(note + Work.VALUES + 8 * SYMBOL_TLB, load64(context + Context.TLB))
     store64(note + Work.VALUES + 8 * SYMBOL_MODE, load64(context + Context.MODE))
+    if load64(code + Control.COUNTS):
+        place_piece(s, note, special(s, SPECIAL_COUNT))
+        note = another(s, note)
     if load64(context + Context.PREDICATES) != NONE:
         return place_predicated(s, context, note, index, word)
     insn = load64(code + Control.INSNS) + index * Insn.LENGTH
