@@ -162,7 +162,8 @@ class Machine:
         self.captures = [capture.open(self.backends) for capture in config.captures]
         take = self._take_backend
         self.host = BoardHost(
-            *(self.space, self.space.lock, self.clock, self.timers, self, take, self._fail)
+            *(self.space, self.space.lock, self.clock, self.timers, self, take, self._fail),
+            repeatable=self.counted is not None,
         )
         self.board = VirtBoard(
             self.space,

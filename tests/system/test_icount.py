@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import subprocess
 import sys
@@ -82,21 +83,25 @@ def test_qemu_counts_the_same(guest: Path, tmp_path: Path) -> None:
     assert [theirs[n] for n in same] == [COUNTS[n] for n in same]
 
 
-def test_kernel_boots_the_same_twice(riscv64_linux: Path, tmp_path: Path) -> None:
+def test_kernel_and_disk_do_the_same_twice(riscv64_linux: Path, tmp_path: Path) -> None:
+    script = (
+        "md5sum /dev/vda; dd if=/dev/zero of=/dev/vda bs=64k count=20 conv=fsync; "
+        "cat /proc/interrupts /proc/uptime; date"
+    )
+    append = f'console=ttyS0 guest.mods=virtio_blk guest.run="{script}"'
     logs: list[bytes] = []
     for name in ("first", "second"):
-        image = ["-kernel", str(riscv64_linux / "Image"), "-m", "256"]
-        image += [
-            "-initrd",
-            str(riscv64_linux / "initramfs-small.cpio.gz"),
-            "-append",
-            "console=ttyS0",
-        ]
-        command = [*JITEMU, "-icount", "1,sleep=off", *image, "-display", "none"]
-        serial = tmp_path / name
-        subprocess.run([*command, "-serial", f"file:{serial}"], check=True, timeout=240)
+        disk, serial = tmp_path / f"{name}.raw", tmp_path / name
+        disk.write_bytes(bytes(range(256)) * 8192)
+        image = ["-kernel", str(riscv64_linux / "Image"), "-append", append, "-m", "256"]
+        image += ["-initrd", str(riscv64_linux / "initramfs.cpio.gz")]
+        image += ["-drive", f"file={disk},if=none,format=raw,id=disk"]
+        image += ["-device", "virtio-blk-device,drive=disk", "-display", "none"]
+        command = [*JITEMU, "-icount", "1,sleep=off", *image, "-serial", f"file:{serial}"]
+        subprocess.run(command, check=True, timeout=240)
         logs.append(serial.read_bytes())
-    assert b"GUEST-END" in logs[0] and b"Power down" in logs[0]
+    assert b"GUEST-EXIT 0" in logs[0] and b"Power down" in logs[0]
+    assert hashlib.md5(bytes(range(256)) * 8192).hexdigest().encode() in logs[0]
     assert logs[0] == logs[1]
 
 
