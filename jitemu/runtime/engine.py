@@ -13,7 +13,6 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from jitemu.backend_llvm.objects import place
-from jitemu.ir.state import JUMP_CACHE_ENTRIES
 from jitemu.runtime.arena import Arena, libc
 from jitemu.runtime.codetable import (
     FLAG_NO_CHAIN,
@@ -237,11 +236,11 @@ class Processor:
         state["leave_at"] = ctypes.addressof(space.arena.leave)
         state["heat"] = space.heat.address
         state["heat_mask"] = (1 << HEAT_BITS) - 1
-        self.forget_jumps()
         call = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_void_p)
         self._enter = call(symbols["enter"])
         self._dispatch = symbols["dispatch"]
         self._natives: dict[str, Callable[..., int]] = {}
+        self.forget_jumps()
         self.hot: Callable[[Processor], None] = lambda processor: None
         """Called when the block at pc has become hot."""
         self.known: Callable[[Processor], None] = lambda processor: None
@@ -269,9 +268,8 @@ class Processor:
         return call(self.state.address, *words)
 
     def forget_jumps(self) -> None:
-        """Empty the jump cache."""
-        at = self.state.layout.of("jump_cache")
-        ctypes.memset(self.state.address + at, 0xFF, JUMP_CACHE_ENTRIES * 16)
+        """Empty the jump cache, from any thread."""
+        self.native("empty_jump_cache")
 
     @property
     def pc(self) -> int:

@@ -69,7 +69,8 @@ class EngineCpu(UserProcessor):
         while True:
             reason = super().run()
             if reason == EXIT_FENCE_I:
-                continue  # guarded pages have seen every write
+                self.user_space.fence()
+                continue
             return _KINDS.get(reason, ExitKind.FAULT)
 
     def clone(self) -> Self:
@@ -86,6 +87,7 @@ class EngineCpu(UserProcessor):
     def invalidate(self, start: int, size: int, /) -> None:
         """Code there changes."""
         self.user_space.invalidate(start, size)
+        self.user_space.fence()
 
     def after_fork(self) -> None:
         """Only this thread's processor is left."""
