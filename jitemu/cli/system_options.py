@@ -170,6 +170,7 @@ OPTIONS: tuple[Option[Any], ...] = (
     common.NO_CACHE,
     common.PERFMAP,
     common.JITDUMP,
+    common.GDBJIT,
 )
 
 

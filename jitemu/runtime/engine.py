@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from jitemu.runtime.setup import Translation
     from jitemu.runtime.tracing import Tracer
 
+    OnCode = Callable[[Record, bytes, list[tuple[int, int]]], None]
+    """Called with a record, the guest code of a block, and where its instructions are."""
+
 MAX_INSTRUCTIONS = 48
 HEAT_BITS = 12
 PAGE = 4096
@@ -59,6 +62,8 @@ class CodeSpace:
         self.processors: list[Processor] = []
         self.flushes = 0
         self.tracer: Tracer | None = None
+        self.on_code: OnCode | None = None
+        """Told of each block that is made, if the space is watched, and of each region."""
         self._contexts: dict[int, NativeMemory] = {}
         self._kept: list[NativeMemory] = []
         self._place_library()
@@ -150,6 +155,8 @@ class CodeSpace:
         self.arena.write(base, code)
         tables.set(Control.NEXT, base + len(code) + 15 & ~15)
         made.set(BlockRecord.HOST_SIZE, len(code))
+        if self.on_code is not None:
+            self.on_code(made, b"", [])
         self.note_region(made, region.covered, processor)
         for number, record in enumerate(heads):
             if record is not None and not record.region:
@@ -372,10 +379,13 @@ class Processor:
     def _trace(self) -> None:
         record = self.space.tables.record(self.state["made"])
         host = self.space.arena.read(record.code, record.host_size)
-        tracer = self.space.tracer
-        if tracer is not None:
-            places = self.space.tables.pieces(record)
-            tracer.translated(record, self.guest_bytes(record), host, self.state["ctx"], places)
+        tracer, on_code = self.space.tracer, self.space.on_code
+        if tracer is not None or on_code is not None:
+            places, code = self.space.tables.pieces(record), self.guest_bytes(record)
+            if tracer is not None:
+                tracer.translated(record, code, host, self.state["ctx"], places)
+            if on_code is not None:
+                on_code(record, code, places)
 
     def add_page(self, number: int) -> None:
         """Make a page of guest code known to native code."""
