@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import machine, measure, table
+from bench import compare, machine, measure, table
 from bench.inputs import Inputs
 from bench.model import CONTESTANTS, DEFAULT_CONTESTANTS, Row
-from bench.results import Report
+from bench.results import Report, read
 from bench.rows import ROWS
 from bench.session import Plan, Session, installed
 from jitemu.messages import UserError, fail
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ROUNDS = 5
+THRESHOLD = 10.0
 
 
 def _installed_command() -> str:
@@ -53,6 +54,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--cpu", action="store_true", help="compare processor time (where others use the machine)")
     add("--json", type=Path, metavar="FILE", help="save every sample and the summary")
+    add("--against", type=Path, metavar="FILE", help="compare with what --json saved before")
+    add(
+        "--threshold",
+        type=float,
+        default=THRESHOLD,
+        metavar="PERCENT",
+        help="with --against: exit status 1 if a row is slower by more (default: %(default)s)",
+    )
     add("--root", default="", metavar="DIR", help="riscv64 sysroot (default: jitemu get)")
     add("--linux", default="", metavar="DIR", help="folder of Image and initramfs-small.cpio.gz")
     add(
@@ -98,6 +107,7 @@ def _run(words: Sequence[str] | None) -> int:
         fail("--rounds and --timeout must be above zero")
     if options.json and not options.json.absolute().parent.is_dir():
         fail(f"--json {options.json}: no such folder")
+    before = read(options.against) if options.against else None
     sides = [CONTESTANTS[name] for name in _sides(options.sides)]
     plan = Plan(installed(sides, rows), rounds, options.scale, options.timeout, options.cpu)
     report = Report(
@@ -115,11 +125,13 @@ def _run(words: Sequence[str] | None) -> int:
     if options.json:
         report.write(options.json)
     table.show(report)
-    return 0 if report.sound else 1
+    slower = before is not None and compare.judge(before, report, options.threshold)
+    return 0 if report.sound and not slower else 1
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Exit status: 0, or 1 when a row was wrong or failed, 130 when interrupted."""
+    """Exit status: 0, or 1 when a row was wrong, failed or became slower (--against), 130 when
+    interrupted."""
     try:
         return _run(words)
     except UserError as error:
