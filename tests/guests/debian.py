@@ -90,6 +90,12 @@ def build(folder: Path, suite: str = SUITE, progress: Progress = lambda _: None)
     return image
 
 
+def fetch(folder: Path, names: list[str], suite: str = SUITE) -> list[Path]:
+    """More packages than ``build`` took, and what they depend on; their .deb files."""
+    apt = Apt(folder / "apt", find_mirror(), suite, "riscv64")
+    return apt.fetch(names, lambda _: None, closure=True)
+
+
 def _as_root() -> tuple[str, ...]:
     """A user name space where one's own files are root's."""
     return () if os.getuid() == 0 else ("unshare", "-r")
