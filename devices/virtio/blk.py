@@ -75,6 +75,7 @@ class VirtioBlk(RequestDevice):
         super().realize()
         drive: Drive = self.drive
         self._drive, self._image = drive, drive.image
+        drive.resized = self._resized
 
     def reset(self) -> None:
         super().reset()
@@ -88,6 +89,10 @@ class VirtioBlk(RequestDevice):
         features |= RO if self._image.read_only else 0
         features |= CONFIG_WCE * self.config_wce | DISCARD * self.discard
         return features | WRITE_ZEROES * self.write_zeroes | MQ * (self.num_queues > 1)
+
+    def _resized(self) -> None:
+        with self.host.lock:
+            self.transport.config_changed()
 
     def config(self) -> bytes:
         logical = self.logical_block_size

@@ -70,6 +70,8 @@ class MachineConfig:
     monitors: tuple[str, ...] = ()
     """Texts of -chardev, -serial and -monitor."""
     captures: tuple[CaptureSpec, ...] = ()
+    secrets: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    """Passwords of images, by the ids that they are named by."""
     devices: tuple[DeviceSpec, ...] = ()
     backends: tuple[BackendSpec, ...] = ()
     """What ``-device`` asks for, and what its properties refer to."""

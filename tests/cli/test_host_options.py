@@ -89,7 +89,7 @@ def test_help_is_made_of_the_declarations(words: str, text: str) -> None:
         ("-object rng-random,id=r", "invalid object type"),
         ("-object filter-dump,id=f", "needs netdev= and file="),
         ("-object filter-dump,netdev=n,file=f", "Parameter 'id' is missing"),
-        ("-object filter-dump,id=f,netdev=n,file=f,maxlen=-1", "expects a number of bytes"),
+        ("-object filter-dump,id=f,netdev=n,file=f,maxlen=-1", "expected a number from 1"),
         ("-object filter-dump,id=f,netdev=n,file=f,status=on", "filter-dump.status' not found"),
     ],
 )

@@ -65,6 +65,7 @@ FOLDERS = (
     "boot dev etc home media mnt opt proc root run srv sys tmp var/cache var/lib var/log var/tmp"
 )
 STARTING_FILES = "etc/profile:profile root/.profile:dot.profile root/.bashrc:dot.bashrc".split()
+UNUSED = "usr/lib/udev/hwdb.d"  # the machine has none of it, and a first boot would compile it
 SET_UID = "usr/bin/su usr/bin/passwd usr/bin/mount usr/bin/umount".split()
 
 
@@ -176,6 +177,7 @@ def _configure(root: Path, mirror: str, suite: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not os.path.lexists(path):
             path.symlink_to(target)
+    shutil.rmtree(root / UNUSED)
     for name in SET_UID:
         if (root / name).exists():
             (root / name).chmod(0o4755)
