@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from jitemu.cli import common_options as common
 from jitemu.cli import system_options as options
-from jitemu.cli.device_options import DEVICE, DEVICE_FILE, FW_CFG
+from jitemu.cli.device_options import DEVICE, DEVICE_FILE, FW_CFG, GLOBAL
 from jitemu.cli.drive_options import SNAPSHOT, hard_disk
 from jitemu.cli.host_options import CHARDEV, MONITOR, OBJECT
 from jitemu.cli.options import ENVIRONMENT_PREFIXES, Parsed, Shown, parse
@@ -116,6 +116,7 @@ def _run(parsed: Parsed) -> int:
         name=parsed[options.NAME],
         memory=parsed[options.MEMORY],
         aclint=choice.aclint,
+        legacy_virtio=parsed[GLOBAL],
         isa=isa_string(model),
         mmu_type=model.mmu_type,
         bios=parsed[options.BIOS],

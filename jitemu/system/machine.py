@@ -56,6 +56,8 @@ class MachineConfig:
     memory: int = 128 << 20
     """Bytes of RAM."""
     aclint: bool = False
+    legacy_virtio: bool = True
+    """Devices show the registers from before virtio 1.0, as QEMU's do by default."""
     isa: str = "rv64imafdc_zicsr_zifencei"
     mmu_type: str | None = "riscv,sv48"
     """The hart's device tree properties riscv,isa and mmu-type (None: no such property)."""
@@ -156,6 +158,7 @@ class Machine:
             self.space,
             HARTS,
             config.aclint,
+            config.legacy_virtio,
             serial[0],
             self.host,
             place(config.devices),

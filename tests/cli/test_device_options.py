@@ -188,7 +188,7 @@ def test_device_files_that_are_wrong(tmp_path: Path, content: str, message: str)
         (["-drive", "x,cache=maybe"], "cache=maybe"),
         (["-drive", "x,discard=bad"], "discard=bad: expected ignore or off or unmap or on"),
         (["-drive", "x,id=a", "-drive", "y,id=a"], "Duplicate ID 'a' for drive"),
-        (["-global", "virtio-mmio.force-legacy=on"], "only the layout of virtio 1.0"),
+        (["-global", "virtio-mmio.force-legacy=1"], "expects 'on' or 'off'"),
         (["-global", "x.y=1"], "no such property here: x.y"),
         (["-blockdev", "driver=raw"], "'node-name' must be specified"),
         (["-fw_cfg", "opt/a"], "either a file or a string"),
