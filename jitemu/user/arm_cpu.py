@@ -108,7 +108,7 @@ class ArmEngineCpu(EngineCpu):
 def make_cpu(config: UserConfig, space: GuestSpace) -> ArmEngineCpu:
     """The first thread's processor."""
     from jitemu.frontends.arm.cpu import parse_cpu
-    from jitemu.runtime.guests import arm_user
+    from jitemu.runtime.guest_arm import arm_user
 
     model = parse_cpu(config.cpu)
     return ArmEngineCpu(*make_engine(arm_user(model), model, config, space))
