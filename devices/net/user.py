@@ -11,6 +11,7 @@ from jitemu.devices.net.fragments import Reassembler, is_fragment
 from jitemu.devices.net.netdev import Netdev
 from jitemu.devices.net.slirp import (
     FOREVER_MS,
+    LARGEST_MTU,
     POLL_ERR,
     POLL_HUP,
     POLL_IN,
@@ -40,7 +41,15 @@ EVENTS = (
     (POLL_HUP, select.EPOLLHUP),
 )
 MS = 1_000_000
+SMALLEST_MTU = 1280  # of IPv6 (RFC 8200, 5)
 ANY = IPv4Address(0)
+
+
+def _mtu(text: str) -> int:
+    number = int(text) if text.isascii() and text.isdigit() else 0
+    if not SMALLEST_MTU <= number <= LARGEST_MTU:
+        raise ValueError(f"expects a number from {SMALLEST_MTU} to {LARGEST_MTU}")
+    return number
 
 
 @dataclass
@@ -66,6 +75,12 @@ class UserOptions:
     tftp: str = prop(str, "", "dir: what the TFTP server shows")
     tftp_server_name: str = prop(str, "", "name: what DHCP calls the TFTP server")
     bootfile: str = prop(str, "", "file: what DHCP says to boot")
+    mtu: int = prop(
+        _mtu,
+        LARGEST_MTU,
+        f"bytes: the longest packet; 1500 for a guest that knows no other (default {LARGEST_MTU},"
+        " as a packet costs the same whatever its length)",
+    )
 
 
 def _network(text: str) -> IPv4Network:
@@ -108,7 +123,7 @@ def slirp_config(options: UserOptions) -> SlirpConfig:
     config.hostname, config.domain = options.hostname, options.domainname
     config.search = options.dnssearch
     config.tftp, config.tftp_server = options.tftp, options.tftp_server_name
-    config.bootfile = options.bootfile
+    config.bootfile, config.mtu = options.bootfile, options.mtu
     for name in ("hostname", "domainname", "tftp_server_name", "bootfile"):
         limit = 127 if name == "bootfile" else 255
         if len(getattr(options, name)) > limit:
