@@ -20,7 +20,7 @@ from jitemu.devices.net.slirp import (
     Slirp,
     SlirpConfig,
 )
-from jitemu.keyval import on_off
+from jitemu.keyval import integer, on_off
 from jitemu.messages import fail, warn
 from jitemu.properties import prop, prop_list
 
@@ -43,13 +43,6 @@ EVENTS = (
 MS = 1_000_000
 SMALLEST_MTU = 1280  # of IPv6 (RFC 8200, 5)
 ANY = IPv4Address(0)
-
-
-def _mtu(text: str) -> int:
-    number = int(text) if text.isascii() and text.isdigit() else 0
-    if not SMALLEST_MTU <= number <= LARGEST_MTU:
-        raise ValueError(f"expects a number from {SMALLEST_MTU} to {LARGEST_MTU}")
-    return number
 
 
 @dataclass
@@ -76,7 +69,7 @@ class UserOptions:
     tftp_server_name: str = prop(str, "", "name: what DHCP calls the TFTP server")
     bootfile: str = prop(str, "", "file: what DHCP says to boot")
     mtu: int = prop(
-        _mtu,
+        integer(SMALLEST_MTU, LARGEST_MTU),
         LARGEST_MTU,
         f"bytes: the longest packet; 1500 for a guest that knows no other (default {LARGEST_MTU},"
         " as a packet costs the same whatever its length)",

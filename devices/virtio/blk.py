@@ -5,9 +5,10 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
+from jitemu.devices.buffers import part
 from jitemu.devices.device import BOOL, SIZE, STR, UINT16, UINT32, prop, reference
 from jitemu.devices.virtio.device import RequestDevice
-from jitemu.devices.virtio.queue import Chain, Queue, QueueError, slice_views
+from jitemu.devices.virtio.queue import Chain, Queue, QueueError
 
 if TYPE_CHECKING:
     from jitemu.devices.block.drive import Drive
@@ -203,4 +204,4 @@ def _without_status(views: list[memoryview]) -> list[memoryview]:
 def _without_header(views: list[memoryview]) -> list[memoryview]:
     if len(views[0]) == HEADER.size:
         return views[1:]
-    return slice_views(views, HEADER.size, 1 << 63)
+    return part(views, HEADER.size, 1 << 63)

@@ -349,7 +349,7 @@ def test_forwards_come_and_go(wire: Wire) -> None:
         ("restrict=maybe", "expects 'on' or 'off'"),
         ("smell=good", "Invalid parameter 'smell'"),
         ("ipv4=off,ipv6=off", "leave nothing"),
-        ("mtu=70000", "expects a number from 1280 to 65521"),
+        ("mtu=70000", "expected a number from 1280 to 65521"),
     ],
 )
 def test_what_cannot_be_is_said(loop: EventLoop, option: str, message: str) -> None:
