@@ -173,7 +173,6 @@ class MockDriver:
         self.legacy = legacy
         self.device, self.host, self.space = device, host, host.space
         device.realize()
-        self.page_size_sent = False
         self.irq = Wire()
         self.errors: list[str] = []
         self.transport = (LegacyTransport if legacy else ModernTransport)(device, self.irq)
@@ -207,9 +206,8 @@ class MockDriver:
 
     def negotiate(self, features: int) -> bool:
         """Through FEATURES_OK; whether the device agreed."""
-        if self.legacy and not self.page_size_sent:
-            self.put(0x28, PAGE)  # once, before the reset, as Linux does
-            self.page_size_sent = True
+        if self.legacy:
+            self.put(0x28, PAGE)  # before the reset, as Linux does
         self.put(0x70, 0)
         self.put(0x70, ACKNOWLEDGE)
         self.put(0x70, ACKNOWLEDGE | DRIVER)
