@@ -9,7 +9,7 @@ from jitemu.cli.device_options import DEVICE
 from jitemu.cli.host_options import CHARDEV, MONITOR, OBJECT
 from jitemu.cli.options import Parsed, Shown, parse
 from jitemu.messages import UserError
-from jitemu.system.plugged import BackendSpec
+from jitemu.system.plugged import BackendSpec, CaptureSpec
 
 
 def parsed(words: str) -> Parsed:
@@ -53,6 +53,7 @@ def test_texts_are_kept_in_order() -> None:
     assert both[MONITOR] == ("none", "chardev:a", "chardev:b")
     assert both[CHARDEV] == ("null,id=a", "null,id=b")
     capture = parsed("-object filter-dump,id=f,netdev=n,file=x.pcap,maxlen=96")[OBJECT][0]
+    assert isinstance(capture, CaptureSpec)
     assert (capture.name, capture.netdev, capture.path, capture.length) == ("f", "n", "x.pcap", 96)
 
 
