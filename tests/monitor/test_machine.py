@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,7 +83,8 @@ def test_encrypted_disks(guest: Path, tmp_path: Path, blockdev: bool) -> None:  
     file = tmp_path / "luks.qcow2"
     options = "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10"
     create = ["create", "-q", "--object", "secret,id=s,data=key", "-f", "qcow2", "-o", options]
-    subprocess.run(["qemu-img", *create, str(file), "1M"], check=True)
+    jitemu = [sys.executable, "-m", "jitemu", "img"]
+    subprocess.run([*jitemu, *create, str(file), "1M"], check=True)
     words = [
         "-S",
         "-bios",
