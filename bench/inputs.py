@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import string
 import subprocess
 import sys
@@ -61,6 +62,7 @@ class Inputs:
             "overlay": lambda: self._overlay(row, "initramfs-small.cpio.gz"),
             "modules_overlay": lambda: self._overlay(row, "initramfs.cpio.gz"),
             "disk": lambda: data_file(DISK_KIB),
+            "disk_qcow2": lambda: self._qcow2(data_file(DISK_KIB)),
             "data": lambda: data_file(size),
         }
         names = {name for _, name, _, _ in string.Formatter().parse(word) if name}
@@ -87,6 +89,16 @@ class Inputs:
             fail(f"{guest} cannot be fetched; name its folder with --root or --linux")
         folder = Path(path)
         return folder / "root" if (folder / "root/usr/bin").exists() else folder
+
+    def _qcow2(self, raw: Path) -> Path:
+        """A qcow2 image with a file's contents."""
+        path = raw.with_suffix(".qcow2")
+        if not path.exists():
+            scratch = path.with_name(f"{path.name}.{os.getpid()}")
+            words = ("img", "convert", "-f", "raw", "-O", "qcow2", str(raw), str(scratch))
+            subprocess.run([*self.jitemu, *words], check=True)
+            scratch.replace(path)
+        return path
 
     def _initramfs(self) -> Path:
         return self.folder("riscv64-linux") / "initramfs-small.cpio.gz"

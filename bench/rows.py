@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bench.inputs import PROGRAM_IN_GUEST
+from bench.inputs import DISK_KIB, PROGRAM_IN_GUEST
 from bench.model import Row
+from bench.new_disk import drive
 
 
 def _program(group: str, source: str, size: int, about: str) -> Row:
@@ -55,20 +56,25 @@ def _transfer(name: str, direction: str) -> Row:
     return Row(name, "net", about, (*command, *machine), size=50, same=False, rate=NET_RATE)
 
 
-def _disk(mode: str, about: str, size: int) -> Row:
-    """The disk program in a booted Linux, in MiB; it measures by the guest's clock."""
+def _disk(mode: str, about: str, size: int) -> list[Row]:
+    """The disk program in a booted Linux, in MiB, on each kind of disk; it measures by the
+    guest's clock."""
     run = f"/{PROGRAM_IN_GUEST} {{n}} {mode} /dev/vda"
-    return Row(
-        f"disk-{mode}",
-        "disk",
-        about,
-        (*MACHINE, *DISK, "-append", f'{CONSOLE} quiet guest.run="{run}"'),
-        source="disk",
-        size=size,
-        pattern=rf"disk {mode} \w{{16}}",
-        same=False,
-        rate=rf"disk {mode} \w+ (\d+) bytes/s",
-    )
+    return [
+        Row(
+            f"disk-{mode}{disk}",
+            "disk",
+            f"{about}{on}",
+            (*before, *LINUX_WITH_MODULES, *words, "-append", f'{CONSOLE} quiet guest.run="{run}"'),
+            source="disk",
+            size=size,
+            pattern=rf"disk {mode} \w{{16}}",
+            same=False,
+            rate=rf"disk {mode} \w+ (\d+) bytes/s",
+        )
+        for disk, on, before, words in DISKS
+        if before == () or "write" in mode
+    ]
 
 
 def _dd(name: str, words: str, about: str) -> Row:
@@ -78,7 +84,7 @@ def _dd(name: str, words: str, about: str) -> Row:
         name,
         "disk",
         about,
-        (*MACHINE, *DISK, "-append", f'{CONSOLE} quiet guest.run="{run}"'),
+        (*LINUX_WITH_MODULES, *RAW, "-append", f'{CONSOLE} quiet guest.run="{run}"'),
         source="disk",
         size=1000,
         same=False,
@@ -87,11 +93,19 @@ def _dd(name: str, words: str, about: str) -> Row:
 
 
 CONSOLE = "console=ttyS0"
-DISK = (
-    *("-initrd", "{modules_overlay}", "-global", "virtio-mmio.force-legacy=false"),
-    *("-drive", "file={disk},format=raw,if=none,id=d", "-device", "virtio-blk-device,drive=d"),
-)
+NEW_DISK = ("{python}", "-m", "bench.new_disk", "qcow2", str(DISK_KIB >> 10))
 MACHINE = ("{system}", "-M", "virt", "-m", "128M", "-nographic", "-kernel", "{image}")
+LINUX_WITH_MODULES = (
+    *MACHINE,
+    *("-initrd", "{modules_overlay}", "-global", "virtio-mmio.force-legacy=false"),
+)
+RAW = tuple(drive("{disk}", "raw"))
+DISKS = (
+    # suffix of the row's name, what help adds, words before the machine, words behind it
+    ("", "", (), RAW),
+    ("-qcow2", ", of a qcow2 image that has them all", (), tuple(drive("{disk_qcow2}", "qcow2"))),
+    ("-new", ", of an empty qcow2 image", NEW_DISK, ()),
+)
 RATE = r"\+F:\d+:[^:]*:([\d.]+)"  # bytes/s in the -mr output of openssl speed
 NET_RATE = r"\+F:net:\w+:(\d+)"
 
@@ -263,10 +277,10 @@ ROWS = (
     *(_in_guest(row) for row in INTEGER),
     _transfer("net-to-guest", "to"),
     _transfer("net-from-guest", "from"),
-    _disk("read", "1 MiB direct reads one after another, two at a time", 1000),
-    _disk("write", "1 MiB direct writes one after another, two at a time", 1000),
-    _disk("randread", "4 KiB direct reads at random places, 32 at a time", 80),
-    _disk("randwrite", "4 KiB direct writes at random places, 32 at a time", 80),
+    *_disk("read", "1 MiB direct reads one after another, two at a time", 1000),
+    *_disk("write", "1 MiB direct writes one after another, two at a time", 1000),
+    *_disk("randread", "4 KiB direct reads at random places, 32 at a time", 80),
+    *_disk("randwrite", "4 KiB direct writes at random places, 32 at a time", 80),
     _dd("dd-read", "if=/dev/vda of=/dev/null", "dd of a disk to nowhere, through the page cache"),
     _dd("dd-write", "if=/dev/zero of=/dev/vda conv=fsync", "dd of zeros to a disk"),
 )

@@ -11,7 +11,7 @@ On an instance ``self.max_bytes`` is the value.  The command line has dashes for
 
 from __future__ import annotations
 
-from jitemu.keyval import on_off, size
+from jitemu import keyval
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,16 +42,7 @@ class Kind(Generic[T]):
 
 
 def _unsigned(bits: int) -> Kind[int]:
-    def parse(text: str) -> int:
-        try:
-            number = int(text, 0)
-        except ValueError:
-            number = -1
-        if not 0 <= number < 1 << bits:
-            raise ValueError(f"expects a number from 0 to {(1 << bits) - 1:#x}")
-        return number
-
-    return Kind(f"uint{bits}", parse)
+    return Kind(f"uint{bits}", keyval.integer(0, (1 << bits) - 1))
 
 
 def _mac(text: str) -> bytes:
@@ -66,18 +57,12 @@ def _mac(text: str) -> bytes:
 
 def one_of(name: str, *words: str) -> Kind[str]:
     """A kind of property that takes these words."""
-
-    def parse(text: str) -> str:
-        if text not in words:
-            raise ValueError(f"expects one of {', '.join(words)}")
-        return text
-
-    return Kind(name, parse)
+    return Kind(name, keyval.one_of(*words))
 
 
-BOOL = Kind("bool", on_off)
+BOOL = Kind("bool", keyval.on_off)
 UINT16, UINT32, UINT64 = _unsigned(16), _unsigned(32), _unsigned(64)
-SIZE = Kind("size", size)
+SIZE = Kind("size", keyval.size)
 STR = Kind("str", str)
 MAC = Kind("macaddr", _mac)
 

@@ -44,6 +44,33 @@ def on_off(text: str) -> bool:
     raise ValueError("expects 'on' or 'off'")
 
 
+def one_of(*allowed: str) -> Callable[[str], str]:
+    """A parser that takes these words only."""
+
+    def parse_word(text: str) -> str:
+        if text not in allowed:
+            raise ValueError(f"expected {' or '.join(allowed)}")
+        return text
+
+    return parse_word
+
+
+def integer(low: int, high: int) -> Callable[[str], int]:
+    """A parser for numbers in C's notation (10, 0x10, 010) from low to high, both included."""
+
+    def parse_integer(text: str) -> int:
+        octal = len(text) > 1 and text[0] == "0" and text.isdigit()
+        try:
+            number = int(text, 8 if octal else 0)
+        except ValueError:
+            number = low - 1
+        if not low <= number <= high:
+            raise ValueError(f"expected a number from {low} to {high}")
+        return number
+
+    return parse_integer
+
+
 def parse_json(text: str) -> dict[str, Any]:
     """The object of a JSON text; ValueError if it is something else."""
     import json

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,24 @@ def _fetch(guest: str) -> Path:
         last = done.stderr.strip().rpartition("\n")[2]
         pytest.skip(f"cannot fetch the guest {guest}: {last}")
     return Path(done.stdout.strip())
+
+
+def cached(name: str, sources: Sequence[str], make: Callable[[Path], None]) -> Path:
+    """A folder that ``make`` fills once for each state of these sources, kept between runs."""
+    base = Path(ENVIRONMENT.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jitemu-tests"
+    base.mkdir(parents=True, exist_ok=True)
+    key = hashlib.sha256(b"".join(Path(source).read_bytes() for source in sources))
+    folder = base / f"{name}-{key.hexdigest()[:16]}"
+    with (base / f"{name}.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        if not folder.exists():
+            for old in base.glob(f"{name}-*"):  # of other states, or half made
+                shutil.rmtree(old)
+            unfinished = base / f"{name}-unfinished"
+            unfinished.mkdir()
+            make(unfinished)
+            unfinished.rename(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -1,34 +1,10 @@
-"""Lists of buffers, as requests of a guest have them."""
+"""What images do with lists of buffers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 from jitemu.devices.block.image import ZERO_CHUNK
-
-
-def total(buffers: Sequence[memoryview]) -> int:
-    """The bytes of all buffers."""
-    if len(buffers) == 1:
-        return len(buffers[0])
-    return sum(map(len, buffers))
-
-
-def part(buffers: Sequence[memoryview], start: int, length: int) -> list[memoryview]:
-    """The same memory, from byte ``start`` of all buffers on, for ``length`` bytes."""
-    found: list[memoryview] = []
-    for buffer in buffers:
-        size = len(buffer)
-        if start >= size:
-            start -= size
-            continue
-        piece = buffer[start : start + length]
-        start = 0
-        length -= len(piece)
-        found.append(piece)
-        if not length:
-            break
-    return found
 
 
 def clear(buffers: Sequence[memoryview]) -> None:

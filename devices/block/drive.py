@@ -8,7 +8,11 @@ import threading
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jitemu.devices.block.image import BlockImage
+
+SECTOR = 512  # bytes: what devices count in
 
 
 class Counts:
@@ -32,6 +36,8 @@ class Drive:
         self.writeback = writeback
         """Whether writes wait for a flush, until the guest chooses otherwise."""
         self.counts = Counts()
+        self.resized: Callable[[], None] | None = None
+        """Called when the image has got another size, without the lock."""
         self.lock = threading.Lock()
         """Held by the thread that uses the image."""
 
@@ -49,6 +55,17 @@ class Drive:
             if not isinstance(self.image, Qcow2Image) or self.image.backing is None:
                 raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
             commit(self.image)
+
+    def resize(self, size: int) -> None:
+        """Grow or shrink the image and tell the device; OSError or UserError if it cannot be."""
+        if size % SECTOR:
+            raise OSError(errno.EINVAL, f"The new size must be a multiple of {SECTOR}")
+        if self.image.read_only:
+            raise OSError(errno.EACCES, "Image is read-only")
+        with self.lock:
+            self.image.resize(size)
+        if self.resized:
+            self.resized()
 
     def close(self) -> None:
         with self.lock:

@@ -11,8 +11,9 @@ import struct
 from collections.abc import Callable, Sequence
 
 from jitemu.devices.block import locks
-from jitemu.devices.block.buffers import clear, part, total, zeros
+from jitemu.devices.block.buffers import clear, zeros
 from jitemu.devices.block.image import BlockImage, Extent
+from jitemu.devices.buffers import part, total
 from jitemu.messages import fail
 
 _MAX_BUFFERS = 1024  # IOV_MAX

@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 from collections.abc import Sequence
 
-from jitemu.devices.block.buffers import clear, part, total
+from jitemu.devices.block.buffers import clear
 from jitemu.devices.block.image import BlockImage, Extent
+from jitemu.devices.buffers import part, total
 
 
 class NestedFile(BlockImage):

@@ -24,6 +24,7 @@ from jitemu.devices.block.raw import RawImage
 from jitemu.messages import UserError, fail, warn
 
 FORMATS = ("qcow2", "raw")
+"""What can be made; LUKS volumes can be opened."""
 _MAX_CHAIN = 200  # images; each takes three frames of Python's stack in a read
 _COMMON_KEYS = frozenset(
     "driver file node-name read-only auto-read-only discard detect-zeroes cache"
@@ -32,6 +33,7 @@ _COMMON_KEYS = frozenset(
 _KEYS = {
     "qcow2": _COMMON_KEYS | {"backing", "data-file", "encrypt", "lazy-refcounts"},
     "raw": _COMMON_KEYS | {"offset", "size"},
+    "luks": _COMMON_KEYS | {"key-secret"},
 }
 
 
@@ -167,7 +169,7 @@ def _open_format(driver: object, node: Node, child: BlockImage, mode: Mode) -> B
         if driver == "raw" and not mode.read_only and mode.probe_warning:
             _warn_probed(child.name)
     if driver not in _KEYS:
-        known = ", ".join(FORMATS)
+        known = ", ".join(sorted(_KEYS))
         fail(f"Could not open '{child.name}': Unknown driver '{driver}' (known: {known})")
     driver = cast("str", driver)
     unknown = set(node) - _KEYS[driver]
@@ -178,6 +180,8 @@ def _open_format(driver: object, node: Node, child: BlockImage, mode: Mode) -> B
         )
     if driver == "raw":
         return _open_raw(node, child, mode, probed)
+    if driver == "luks":
+        return _open_luks(node, child, mode)
     return _open_qcow2(node, child, mode)
 
 
@@ -214,6 +218,31 @@ def _open_raw(node: Node, child: BlockImage, mode: Mode, probed: bool) -> RawIma
         size=_number(node, "size"),
         unmap=node.get("discard") in ("unmap", "on"),
     )
+
+
+def _open_luks(node: Node, child: BlockImage, mode: Mode) -> BlockImage:
+    from jitemu.devices.block import luks
+    from jitemu.devices.block.luks_image import LuksImage
+
+    if not (mode.force_share or mode.metadata_only) and mode.locking:
+        lock_raw(child, mode.read_only)
+    header = luks.parse(child.read(0, min(child.size, luks.HEADER_BYTES)), child.name)
+    cipher = None
+    if not mode.metadata_only:
+        password = _secret(node, mode, "", child.name)
+        key = luks.unlock(header, child.read, password, child.name)
+        cipher = luks.cipher_of(header, key, child.name)
+    return LuksImage(child, header, cipher, read_only=mode.read_only)
+
+
+def _secret(node: Node, mode: Mode, prefix: str, name: str) -> bytes:
+    """What ``key-secret`` names."""
+    secret = node.get("key-secret")
+    if secret is None:
+        fail(f"Could not open '{name}': Parameter '{prefix}key-secret' is required for cipher")
+    if secret not in mode.secrets:
+        fail(f"Could not open '{name}': No secret with id '{secret}'")
+    return mode.secrets[secret]
 
 
 def _open_qcow2(node: Node, child: BlockImage, mode: Mode) -> Qcow2Image:
@@ -269,22 +298,16 @@ def _unlock(image: Qcow2Image, node: Node, mode: Mode) -> None:
     from jitemu.devices.block import luks
 
     encrypt = cast("Node", node.get("encrypt") or {})
-    secret = encrypt.get("key-secret")
-    if secret is None:
-        fail(
-            f"Could not open '{image.name}': Parameter 'encrypt.key-secret' is required for cipher"
-        )
-    if secret not in mode.secrets:
-        fail(f"Could not open '{image.name}': No secret with id '{secret}'")
+    password = _secret(encrypt, mode, "encrypt.", image.name)
     header = luks_header(image)
     start = image.header.crypt_offset
 
     def read(offset: int, length: int) -> bytes:
         return image.file.read(start + offset, length)
 
-    key = luks.unlock(header, read, mode.secrets[secret], image.name)
+    key = luks.unlock(header, read, password, image.name)
     image.cipher = luks.cipher_of(header, key, image.name)
-    image.cipher_password = mode.secrets[secret]
+    image.cipher_password = password
 
 
 def luks_header(image: Qcow2Image) -> Any:

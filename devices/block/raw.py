@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 from collections.abc import Sequence
 
-from jitemu.devices.block.buffers import are_zero, joined, part, total
+from jitemu.devices.block.buffers import are_zero, joined
 from jitemu.devices.block.image import BlockImage, Extent, check_range
 from jitemu.devices.block.probe import PROBE_BYTES, guess_format
+from jitemu.devices.buffers import part, total
 from jitemu.messages import fail
 
 SECTOR = 512

@@ -11,6 +11,7 @@ from jitemu.devices.net.fragments import Reassembler, is_fragment
 from jitemu.devices.net.netdev import Netdev
 from jitemu.devices.net.slirp import (
     FOREVER_MS,
+    LARGEST_MTU,
     POLL_ERR,
     POLL_HUP,
     POLL_IN,
@@ -19,7 +20,7 @@ from jitemu.devices.net.slirp import (
     Slirp,
     SlirpConfig,
 )
-from jitemu.keyval import on_off
+from jitemu.keyval import integer, on_off
 from jitemu.messages import fail, warn
 from jitemu.properties import prop, prop_list
 
@@ -40,6 +41,7 @@ EVENTS = (
     (POLL_HUP, select.EPOLLHUP),
 )
 MS = 1_000_000
+SMALLEST_MTU = 1280  # of IPv6 (RFC 8200, 5)
 ANY = IPv4Address(0)
 
 
@@ -66,6 +68,12 @@ class UserOptions:
     tftp: str = prop(str, "", "dir: what the TFTP server shows")
     tftp_server_name: str = prop(str, "", "name: what DHCP calls the TFTP server")
     bootfile: str = prop(str, "", "file: what DHCP says to boot")
+    mtu: int = prop(
+        integer(SMALLEST_MTU, LARGEST_MTU),
+        LARGEST_MTU,
+        f"bytes: the longest packet; 1500 for a guest that knows no other (default {LARGEST_MTU},"
+        " as a packet costs the same whatever its length)",
+    )
 
 
 def _network(text: str) -> IPv4Network:
@@ -108,7 +116,7 @@ def slirp_config(options: UserOptions) -> SlirpConfig:
     config.hostname, config.domain = options.hostname, options.domainname
     config.search = options.dnssearch
     config.tftp, config.tftp_server = options.tftp, options.tftp_server_name
-    config.bootfile = options.bootfile
+    config.bootfile, config.mtu = options.bootfile, options.mtu
     for name in ("hostname", "domainname", "tftp_server_name", "bootfile"):
         limit = 127 if name == "bootfile" else 255
         if len(getattr(options, name)) > limit:

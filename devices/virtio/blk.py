@@ -5,9 +5,10 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
+from jitemu.devices.buffers import part
 from jitemu.devices.device import BOOL, SIZE, STR, UINT16, UINT32, prop, reference
 from jitemu.devices.virtio.device import RequestDevice
-from jitemu.devices.virtio.queue import Chain, Queue, QueueError, slice_views
+from jitemu.devices.virtio.queue import Chain, Queue, QueueError
 
 if TYPE_CHECKING:
     from jitemu.devices.block.drive import Drive
@@ -75,6 +76,7 @@ class VirtioBlk(RequestDevice):
         super().realize()
         drive: Drive = self.drive
         self._drive, self._image = drive, drive.image
+        drive.resized = self._resized
 
     def reset(self) -> None:
         super().reset()
@@ -88,6 +90,10 @@ class VirtioBlk(RequestDevice):
         features |= RO if self._image.read_only else 0
         features |= CONFIG_WCE * self.config_wce | DISCARD * self.discard
         return features | WRITE_ZEROES * self.write_zeroes | MQ * (self.num_queues > 1)
+
+    def _resized(self) -> None:
+        with self.host.lock:
+            self.transport.config_changed()
 
     def config(self) -> bytes:
         logical = self.logical_block_size
@@ -198,4 +204,4 @@ def _without_status(views: list[memoryview]) -> list[memoryview]:
 def _without_header(views: list[memoryview]) -> list[memoryview]:
     if len(views[0]) == HEADER.size:
         return views[1:]
-    return slice_views(views, HEADER.size, 1 << 63)
+    return part(views, HEADER.size, 1 << 63)

@@ -1,4 +1,5 @@
-"""The virtio-mmio transport (virtio 1.2, section 4.2), in the layout of virtio 1.0 and later."""
+"""The virtio-mmio transport (virtio 1.2, section 4.2): what both its layouts have, and that of
+virtio 1.0 and later.  ``mmio_legacy.py`` has the one before."""
 
 from __future__ import annotations
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from jitemu.devices.ports import IrqLine
 
 MAGIC = int.from_bytes(b"virt", "little")
-VERSION = 2
 VENDOR = int.from_bytes(b"QEMU", "little")
 FEATURES_OK, DRIVER_OK, NEEDS_RESET = 8, 4, 64
 USED, CONFIG_CHANGED = 1, 2
@@ -32,17 +32,23 @@ class EmptySlot(RegisterDevice):
 
     access_sizes = (1, 2, 4)
     magic_value = ro(0x000, "'virt'", reset=MAGIC)
-    version = ro(0x004, "2: the register layout of virtio 1.0 and later", reset=VERSION)
+    version = ro(0x004, "as of the slots with devices")
     device_id = ro(0x008, "0: no device", reset=0)
     vendor_id = ro(0x00C, "subsystem vendor", reset=VENDOR)
 
+    def __init__(self, version: int) -> None:
+        super().__init__()
+        self.version = version
+
 
 class MmioTransport(RegisterDevice):
-    """A slot with a device in it."""
+    """A slot with a device in it: what both layouts have."""
 
     access_sizes = (4,)
+    layout = 0
+    """What the version register says."""
     magic_value = ro(0x000, "'virt'", reset=MAGIC)
-    version = ro(0x004, "the register layout of virtio 1.0 and later", reset=VERSION)
+    version = ro(0x004, "1: legacy, 2: the layout of virtio 1.0 and later")
     device_id = ro(0x008, "the device's type")
     vendor_id = ro(0x00C, "subsystem vendor", reset=VENDOR)
     device_features = ro(0x010, "features offered, the half selected")
@@ -52,23 +58,10 @@ class MmioTransport(RegisterDevice):
     queue_sel = rw(0x030, "the queue that the queue registers are of")
     queue_num_max = ro(0x034, "greatest size of the queue; 0: there is no such queue")
     queue_num = port(0x038, "size in use")
-    queue_ready = port(0x044, "1: the driver has set the queue up")
     queue_notify = port(0x050, "the number of a queue with new buffers")
     interrupt_status = ro(0x060, "bit 0: used buffers, bit 1: configuration changed")
     interrupt_ack = port(0x064, "bits that were seen to")
     status = port(0x070, "how far the driver is; 0 resets")
-    queue_desc_low = port(0x080, "address of the descriptor table")
-    queue_desc_high = port(0x084, "its upper half")
-    queue_driver_low = port(0x090, "address of the available ring")
-    queue_driver_high = port(0x094, "its upper half")
-    queue_device_low = port(0x0A0, "address of the used ring")
-    queue_device_high = port(0x0A4, "its upper half")
-    shm_sel = rw(0x0AC, "which shared memory region; there is none")
-    shm_len_low = ro(0x0B0, "its length", reset=NO_REGION)
-    shm_len_high = ro(0x0B4, "its upper half", reset=NO_REGION)
-    shm_base_low = ro(0x0B8, "its address", reset=NO_REGION)
-    shm_base_high = ro(0x0BC, "its upper half", reset=NO_REGION)
-    config_generation = ro(0x0FC, "changes with the configuration space")
 
     def __init__(self, device: VirtioDevice, irq: IrqLine) -> None:
         self.device = device
@@ -90,7 +83,6 @@ class MmioTransport(RegisterDevice):
         self._interrupt(USED)
 
     def config_changed(self) -> None:
-        self.config_generation = (self.config_generation + 1) & WORD
         if self._status & DRIVER_OK:
             self._interrupt(CONFIG_CHANGED)
 
@@ -99,8 +91,7 @@ class MmioTransport(RegisterDevice):
         for queue in self.device.queues:
             queue.ready = False
         self._status |= NEEDS_RESET
-        if self._status & DRIVER_OK:
-            self._interrupt(CONFIG_CHANGED)
+        MmioTransport.config_changed(self)
 
     def _interrupt(self, reason: int) -> None:
         self.interrupt_status |= reason
@@ -112,10 +103,18 @@ class MmioTransport(RegisterDevice):
     def read_device_id(self) -> int:
         return self.device.type_id
 
+    def offered(self) -> int:
+        """The features that a driver of this layout may accept."""
+        raise NotImplementedError
+
+    @version.on_read
+    def read_version(self) -> int:
+        return self.layout
+
     @device_features.on_read
     def read_device_features(self) -> int:
         half = self.device_features_sel
-        return self.device.offered() >> 32 * half & WORD if half < 2 else 0
+        return self.offered() >> 32 * half & WORD if half < 2 else 0
 
     @driver_features.on_write
     def write_driver_features(self, value: int) -> None:
@@ -130,18 +129,19 @@ class MmioTransport(RegisterDevice):
     @status.on_write
     def write_status(self, value: int) -> None:
         if value == 0:
-            self.reset()
+            self._reset_by_driver()
             return
         new = value & ~self._status & 0xFF
-        if new & FEATURES_OK:
-            # Also refused if the driver is older than virtio 1.0 (6.1).
-            if self._accepted & ~self.device.offered() or not self._accepted & VERSION_1:
-                value &= ~FEATURES_OK
-            else:
-                self.device.features = self._accepted
-        self._status = value & 0xFF | self._status & NEEDS_RESET
+        self._status = self._agreed(value, new) & 0xFF | self._status & NEEDS_RESET
         if new & DRIVER_OK:
             self.device.driver_ready()
+
+    def _reset_by_driver(self) -> None:
+        self.reset()
+
+    def _agreed(self, value: int, new: int) -> int:
+        """The status that is to be kept; ``new`` are its bits that were not set before."""
+        raise NotImplementedError
 
     # Queues
 
@@ -160,6 +160,82 @@ class MmioTransport(RegisterDevice):
         if queue is not None and not queue.ready:
             queue.size = value
 
+    def _start(self, queue: Queue) -> None:
+        """Take a queue up that the driver has set up."""
+        try:
+            features = self.device.features
+            queue.start(bool(features & RING_INDIRECT_DESC), bool(features & RING_EVENT_IDX))
+        except QueueError as error:
+            self.broken(str(error))
+
+    def _may_notify(self) -> bool:
+        return True
+
+    @queue_notify.on_write
+    def write_queue_notify(self, value: int) -> None:
+        queues = self.device.queues
+        if value < len(queues) and queues[value].ready and self._may_notify():
+            self.device.notified(queues[value])
+
+    @interrupt_ack.on_write
+    def write_interrupt_ack(self, value: int) -> None:
+        self.interrupt_status &= ~value
+        self._irq.set(self.interrupt_status != 0)
+
+    # The configuration space, which takes accesses of any size
+
+    def read(self, offset: int, size: int) -> int:
+        if offset < CONFIG:
+            return super().read(offset, size)
+        if size > 4:
+            raise BusError("the configuration space does not answer accesses of 8 bytes")
+        start = offset - CONFIG
+        return int.from_bytes(self.device.config()[start : start + size], "little")
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        if offset < CONFIG:
+            super().write(offset, size, value)
+        else:
+            data = (value & (1 << size * 8) - 1).to_bytes(size, "little")
+            self.device.write_config(offset - CONFIG, data)
+
+
+class ModernTransport(MmioTransport):
+    """The layout of virtio 1.0 and later."""
+
+    layout = 2
+    queue_ready = port(0x044, "1: the driver has set the queue up")
+    queue_desc_low = port(0x080, "address of the descriptor table")
+    queue_desc_high = port(0x084, "its upper half")
+    queue_driver_low = port(0x090, "address of the available ring")
+    queue_driver_high = port(0x094, "its upper half")
+    queue_device_low = port(0x0A0, "address of the used ring")
+    queue_device_high = port(0x0A4, "its upper half")
+    shm_sel = rw(0x0AC, "which shared memory region; there is none")
+    shm_len_low = ro(0x0B0, "its length", reset=NO_REGION)
+    shm_len_high = ro(0x0B4, "its upper half", reset=NO_REGION)
+    shm_base_low = ro(0x0B8, "its address", reset=NO_REGION)
+    shm_base_high = ro(0x0BC, "its upper half", reset=NO_REGION)
+    config_generation = ro(0x0FC, "changes with the configuration space")
+
+    def offered(self) -> int:
+        return self.device.offered()
+
+    def config_changed(self) -> None:
+        self.config_generation = (self.config_generation + 1) & WORD
+        super().config_changed()
+
+    def _agreed(self, value: int, new: int) -> int:
+        if new & FEATURES_OK:
+            # Also refused if the driver is older than virtio 1.0 (6.1).
+            if self._accepted & ~self.offered() or not self._accepted & VERSION_1:
+                return value & ~FEATURES_OK
+            self.device.features = self._accepted
+        return value
+
+    def _may_notify(self) -> bool:
+        return bool(self._status & DRIVER_OK)
+
     @queue_ready.on_read
     def read_queue_ready(self) -> int:
         queue = self._queue()
@@ -173,17 +249,7 @@ class MmioTransport(RegisterDevice):
         if value != 1:
             self.device.stop_queue(queue)
             return
-        try:
-            features = self.device.features
-            queue.start(bool(features & RING_INDIRECT_DESC), bool(features & RING_EVENT_IDX))
-        except QueueError as error:
-            self.broken(str(error))
-
-    @queue_notify.on_write
-    def write_queue_notify(self, value: int) -> None:
-        queues = self.device.queues
-        if value < len(queues) and queues[value].ready and self._status & DRIVER_OK:
-            self.device.notified(queues[value])
+        self._start(queue)
 
     def _address(self, name: str, shift: int, value: int) -> None:
         """Write half of a ring's address."""
@@ -215,25 +281,3 @@ class MmioTransport(RegisterDevice):
     @queue_device_high.on_write
     def write_device_high(self, value: int) -> None:
         self._address("device_at", 32, value)
-
-    @interrupt_ack.on_write
-    def write_interrupt_ack(self, value: int) -> None:
-        self.interrupt_status &= ~value
-        self._irq.set(self.interrupt_status != 0)
-
-    # The configuration space, which takes accesses of any size
-
-    def read(self, offset: int, size: int) -> int:
-        if offset < CONFIG:
-            return super().read(offset, size)
-        if size > 4:
-            raise BusError("the configuration space does not answer accesses of 8 bytes")
-        start = offset - CONFIG
-        return int.from_bytes(self.device.config()[start : start + size], "little")
-
-    def write(self, offset: int, size: int, value: int) -> None:
-        if offset < CONFIG:
-            super().write(offset, size, value)
-        else:
-            data = (value & (1 << size * 8) - 1).to_bytes(size, "little")
-            self.device.write_config(offset - CONFIG, data)

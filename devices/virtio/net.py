@@ -12,7 +12,7 @@ from jitemu.devices.device import BOOL, MAC, UINT16, prop, reference
 from jitemu.devices.net.checksum import complete
 from jitemu.devices.net.filters import ReceiveFilter
 from jitemu.devices.net.netdev import DEFAULT_MTU, LARGEST_FRAME, Netdev
-from jitemu.devices.virtio.device import VirtioDevice
+from jitemu.devices.virtio.device import VERSION_1, VirtioDevice
 from jitemu.devices.virtio.net_control import answer
 from jitemu.devices.virtio.queue import Chain, Queue, QueueError
 
@@ -27,6 +27,7 @@ CTRL_RX_EXTRA, CTRL_MAC_ADDR = 1 << 20, 1 << 23
 RECEIVE, TRANSMIT, CONTROL = 0, 1, 2  # queue numbers
 QUEUE_SIZE, CONTROL_SIZE = 256, 64
 HEADER = struct.Struct("<BBHHHHH")
+SENT_HEADER = struct.Struct("<BBHHHH")  # without the number of buffers
 NEEDS_CSUM, DATA_VALID = 1, 2  # flags of the header
 CONFIG = struct.Struct("<6sHHH")
 LINK_UP = 1
@@ -97,6 +98,11 @@ class VirtioNet(VirtioDevice):
         self._unsent.clear()
         self.filter = ReceiveFilter(self.address)
 
+    def _header_size(self) -> int:
+        """Before virtio 1.0 the number of buffers was there only where it may be above 1."""
+        whole = self.features & (VERSION_1 | MRG_RXBUF)
+        return HEADER.size if whole else SENT_HEADER.size
+
     def notified(self, queue: Queue) -> None:
         if queue.index == CONTROL:
             self.guarded(lambda: self._control(queue))
@@ -142,12 +148,13 @@ class VirtioNet(VirtioDevice):
         if chain.read_size() > LARGEST_BUFFER:
             raise QueueError("frame longer than frames can be")
         data = b"".join(chain.readable)
-        if len(data) < HEADER.size:
+        head = self._header_size()
+        if len(data) < head:
             raise QueueError("frame without a header")
-        flags, _, _, _, start, offset, _ = HEADER.unpack_from(data)
+        flags, _, _, _, start, offset = SENT_HEADER.unpack_from(data)
         if not flags & NEEDS_CSUM or not self.features & CSUM:
-            return data[HEADER.size :]
-        frame = bytearray(memoryview(data)[HEADER.size :])
+            return data[head:]
+        frame = bytearray(memoryview(data)[head:])
         if start + offset + 2 > len(frame):
             raise QueueError("checksum outside the frame")
         complete(frame, start, start + offset)
@@ -175,7 +182,8 @@ class VirtioNet(VirtioDevice):
     def _put(self, queue: Queue, frame: Frame) -> bool:
         """Into one buffer, or as many as it takes; False while there are not enough."""
         valid = self._net.checks_sums and self.features & GUEST_CSUM
-        size = HEADER.size + len(frame)
+        head = self._header_size()
+        size = head + len(frame)
         chains: list[Chain] = []
         room = 0
         merge = self.features & MRG_RXBUF
@@ -187,7 +195,7 @@ class VirtioNet(VirtioDevice):
                 queue.unpop(len(chains))
                 return False
             length = chain.write_size()
-            if length < HEADER.size:
+            if length < head:
                 raise QueueError("buffer too small for a header")
             chains.append(chain)
             room += length
@@ -195,7 +203,7 @@ class VirtioNet(VirtioDevice):
             queue.unpop(1)
             return True
         header = HEADER.pack(DATA_VALID if valid else 0, 0, 0, 0, 0, 0, len(chains))
-        data = memoryview(header + frame)
+        data = memoryview(header[:head] + frame)
         filled: list[tuple[Chain, int]] = []
         for chain in chains:
             written = chain.write(data)

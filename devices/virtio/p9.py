@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import struct
 
+from jitemu.devices.buffers import part
 from jitemu.devices.device import STR, prop, reference
 from jitemu.devices.p9 import messages
 from jitemu.devices.p9.server import Server
 from jitemu.devices.virtio.device import RequestDevice
-from jitemu.devices.virtio.queue import Chain, Queue, QueueError, slice_views
+from jitemu.devices.virtio.queue import Chain, Queue, QueueError
 
 MOUNT_TAG = 1 << 0
 LONGEST_TAG = 255
@@ -82,7 +83,7 @@ class Virtio9p(RequestDevice):
         """Data goes behind the reply's header; the body is its length."""
         fields = chain.read(messages.WRITE_HEADER)[messages.HEADER.size :]
         number, offset, count = _numbers(fields)
-        buffers = slice_views(chain.writable, messages.READ_HEADER, count)
+        buffers = part(chain.writable, messages.READ_HEADER, count)
         return struct.pack("<I", self._server.read_into(number, offset, buffers))
 
     def _write(self, chain: Chain, size: int) -> bytes:
@@ -90,7 +91,7 @@ class Virtio9p(RequestDevice):
         number, offset, count = _numbers(fields)
         if count > size - messages.WRITE_HEADER:
             raise OSError(errno.EINVAL, "more data than there is")
-        buffers = slice_views(chain.readable, messages.WRITE_HEADER, count)
+        buffers = part(chain.readable, messages.WRITE_HEADER, count)
         return struct.pack("<I", self._server.write_from(number, offset, buffers))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 import threading
 
+from jitemu.devices.buffers import part
 from jitemu.memory.physical import MemoryFault
 
 TYPE_CHECKING = False
@@ -53,32 +54,15 @@ class Chain:
         """A copy of the first ``limit`` readable bytes, or of all if there are fewer."""
         if self.readable and len(self.readable[0]) >= limit:
             return bytes(self.readable[0][:limit])
-        return b"".join(slice_views(self.readable, 0, limit))
+        return b"".join(part(self.readable, 0, limit))
 
     def write(self, data: bytes | bytearray | memoryview, offset: int = 0) -> int:
         """Put bytes at an offset of the writable buffers; how many there was room for."""
         done = 0
-        for view in slice_views(self.writable, offset, len(data)):
+        for view in part(self.writable, offset, len(data)):
             view[:] = data[done : done + len(view)]
             done += len(view)
         return done
-
-
-def slice_views(views: list[memoryview], offset: int, size: int) -> list[memoryview]:
-    """The parts of views, taken as one run of bytes, that hold [offset, offset + size)."""
-    parts: list[memoryview] = []
-    for view in views:
-        length = len(view)
-        if offset >= length:
-            offset -= length
-            continue
-        if size <= 0:
-            break
-        part = view[offset : offset + size] if offset or size < length else view
-        parts.append(part)
-        size -= len(part)
-        offset = 0
-    return parts
 
 
 class Queue:

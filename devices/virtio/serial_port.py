@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from jitemu.devices.buffers import part
 from jitemu.devices.device import STR, UINT32, Device, prop, reference
-from jitemu.devices.virtio.queue import Chain, Queue, slice_views
+from jitemu.devices.virtio.queue import Chain, Queue
 
 if TYPE_CHECKING:
     from jitemu.devices.ports import StreamChardev
@@ -90,7 +91,7 @@ class VirtSerialPort(Device):
             room = min(chardev.room(), PIECE)
             if room <= 0:
                 return False
-            data = b"".join(slice_views(chain.readable, self._sent, room))
+            data = b"".join(part(chain.readable, self._sent, room))
             if not data:
                 return True
             self._sent += len(data)

@@ -64,14 +64,12 @@ def _fw_cfg(before: tuple[tuple[str, bytes], ...], text: str) -> tuple[tuple[str
         raise ValueError(f"can't load {file}: {error.strerror}") from None
 
 
-def _global(before: tuple[str, ...], text: str) -> tuple[str, ...]:
+def _global(_before: bool, text: str) -> bool:
     """The one that QEMU's users give: which layout virtio-mmio has."""
     key, _, value = text.partition("=")
     if key != "virtio-mmio.force-legacy":
         raise ValueError(f"there is no such property here: {key}")
-    if on_off(value):
-        raise ValueError("only the layout of virtio 1.0 and later is here; set it to off")
-    return (*before, text)
+    return on_off(value)
 
 
 DEVICE = Option(
@@ -102,9 +100,10 @@ FW_CFG = Option(
 )
 GLOBAL = Option(
     "global",
-    "virtio-mmio.force-legacy=off",
-    "accepted, as this is how it is: virtio 1.0 and later",
-    (),
+    "virtio-mmio.force-legacy=on|off",
+    "off: virtio devices show the registers of virtio 1.0 and later"
+    "\n(default: those before, which old drivers need and new ones know)",
+    True,
     _global,
 )
 DEVICE_OPTIONS = (DEVICE, DEVICE_FILE, FW_CFG, GLOBAL)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jitemu.cli.options import Option, flag, one_of
+from jitemu.cli.options import Option, flag, integer, one_of
 from jitemu.keyval import Taker, on_off, parse, parse_any
 from jitemu.messages import UserError, fail
 from jitemu.system.plugged import KEY, NOTHING, BackendSpec, DeviceSpec
@@ -27,7 +27,8 @@ CACHES = {
     "writethrough": (False, {}),
     "directsync": (False, {"cache.direct": "on"}),
 }
-IGNORED = ("aio", "index", "bus", "unit")
+IGNORED = ("aio",)
+MOST = (1 << 31) - 1
 ONLY = {"werror": "report", "rerror": "report", "copy-on-read": "off"}
 """What can be asked for of these is how it is."""
 NODE_KEYS = ("file", "backing", "data-file")
@@ -35,9 +36,10 @@ NODE_KEYS = ("file", "backing", "data-file")
 
 def _drive(before: Plugged, text: str) -> Plugged:
     values = Taker(parse(text, "file"))
-    interface = values.take_as("if", one_of(*INTERFACES), INTERFACES[0])
+    interface = values.take_as("if", one_of(*INTERFACES), "")
     prefix = f"-drive {text}"
-    name = values.take("id") or _free_id(before, interface)
+    unit = _unit(before, values, interface or INTERFACES[0])
+    name = values.take("id") or f"{unit[0]}{unit[2]}"
     media = values.take_as("media", one_of("disk", "cdrom"), "disk")
     writeback, image_options = CACHES[values.take_as("cache", one_of(*CACHES), "writeback")]
     read_only = values.take_as("readonly", on_off, False)
@@ -59,22 +61,39 @@ def _drive(before: Plugged, text: str) -> Plugged:
 
         if not file:
             node = options | ({"driver": kind} if kind else {})
-            return open_node(node, read_only=read_only)
+            return open_node(node, read_only=read_only, secrets=machine.config.secrets)
         return open_image(
             file,
             kind or None,
             read_only=read_only,
             snapshot=snapshot or machine.config.snapshot,
             options=options,
+            secrets=machine.config.secrets,
         )
 
-    plugged = _backend(before, name, open_it, prefix, writeback)
-    return plugged if interface == "none" else _disk(plugged, name, serial, prefix)
+    plugged = _backend(before, name, open_it, prefix, writeback, unit=unit)
+    if interface == "none":
+        return plugged
+    return _disk(plugged, name, serial, prefix, implied=not interface)
 
 
-def _free_id(before: Plugged, interface: str) -> str:
-    taken = {spec.id for spec in before if isinstance(spec, BackendSpec)}
-    return next(f"{interface}{n}" for n in range(len(taken) + 1) if f"{interface}{n}" not in taken)
+def _unit(before: Plugged, values: Taker, interface: str) -> tuple[str, int, int]:
+    """Interface, bus and unit, the first free one where none is asked for.  They name the
+    drive and say which are the same; the order of disks is that of the command line."""
+    index, bus, unit = (
+        values.take_as(key, integer(-1, MOST), default)
+        for key, default in (("index", -1), ("bus", 0), ("unit", -1))
+    )
+    if index >= 0:
+        if bus or unit >= 0:
+            raise ValueError("index cannot be used with bus and unit")
+        unit = index
+    taken = {spec.unit for spec in before if isinstance(spec, BackendSpec)}
+    if unit < 0:
+        unit = next(n for n in range(len(taken) + 1) if (interface, bus, n) not in taken)
+    if (interface, bus, unit) in taken:
+        raise ValueError(f"drive with bus={bus}, unit={unit} (index={unit}) exists")
+    return interface, bus, unit
 
 
 def _backend(
@@ -84,6 +103,7 @@ def _backend(
     prefix: str,
     writeback: bool = True,
     options: Mapping[str, Any] | None = None,
+    unit: tuple[str, int, int] | None = None,
 ) -> Plugged:
     def make(machine: Machine) -> Drive:
         from jitemu.devices.block.drive import Drive
@@ -95,14 +115,14 @@ def _backend(
 
     if any(isinstance(s, BackendSpec) and (s.kind, s.id) == ("drive", name) for s in before):
         raise ValueError(f"Duplicate ID '{name}' for drive")
-    return (*before, BackendSpec("drive", name, make, options or {}))
+    return (*before, BackendSpec("drive", name, make, options or {}, unit))
 
 
-def _disk(before: Plugged, drive: str, serial: str, prefix: str) -> Plugged:
+def _disk(before: Plugged, drive: str, serial: str, prefix: str, implied: bool) -> Plugged:
     from jitemu.devices.catalog import find
 
     texts = {"drive": drive} | ({"serial": serial} if serial else {})
-    return (*before, DeviceSpec(find(DISK), texts, prefix))
+    return (*before, DeviceSpec(find(DISK), texts, prefix, implied))
 
 
 def _blockdev(before: Plugged, text: str) -> Plugged:
@@ -119,27 +139,30 @@ def _blockdev(before: Plugged, text: str) -> Plugged:
                 del options[key]
                 before = tuple(s for s in before if s is not spec)
 
-    def open_it(_machine: Machine) -> BlockImage:
+    def open_it(machine: Machine) -> BlockImage:
         from jitemu.devices.block.opening import open_node
 
-        return open_node(options, read_only=read_only)
+        return open_node(options, read_only=read_only, secrets=machine.config.secrets)
 
     return _backend(before, name, open_it, f"-blockdev {text}", options=options)
 
 
-def hard_disk(before: Plugged, file: str) -> Plugged:
-    """An image given by its name alone."""
-    return _drive(before, f"file={file.replace(',', ',,')}")
+def named_drive(words: str) -> Callable[[Plugged, str], Plugged]:
+    """What takes an image's name alone; ``words`` are the rest of a -drive."""
+
+    def add(before: Plugged, file: str) -> Plugged:
+        return _drive(before, f"file={file.replace(',', ',,')},{words}")
+
+    return add
 
 
-def _cdrom(before: Plugged, file: str) -> Plugged:
-    return _drive(before, f"file={file.replace(',', ',,')},media=cdrom")
+hard_disk = named_drive("index=0")
 
 
 DRIVE = Option(
     "drive",
-    "[file=]file[,if=virtio|none][,id=name][,format=f][,...]",
-    "use 'file' as a drive image"
+    "[file=]file[,if=virtio|none][,index=i|,bus=b,unit=u][,id=name][,format=f][,...]",
+    "use 'file' as a drive image; without if= a disk, unless a -device takes it"
     "\n[,media=disk|cdrom][,cache=writeback|writethrough|none|directsync|unsafe]"
     "\n[,snapshot=on|off][,readonly=on|off][,discard=ignore|unmap]"
     "\n[,detect-zeroes=on|off|unmap][,serial=s]",
@@ -156,10 +179,16 @@ BLOCKDEV = Option(
     _blockdev,
     key=KEY,
 )
+
+
+def _short(name: str, about: str, words: str) -> Option[Plugged]:
+    return Option(name, "file", about, NOTHING, named_drive(words), key=KEY)
+
+
 DISKS = tuple(
-    Option(name, "file", f"use 'file' as hard disk {n} image", NOTHING, hard_disk, key=KEY)
+    _short(name, f"use 'file' as hard disk {n} image", f"index={n}")
     for n, name in enumerate(("hda", "hdb", "hdc", "hdd"))
 )
-CDROM = Option("cdrom", "file", "use 'file' as a read-only disk", NOTHING, _cdrom, key=KEY)
+CDROM = _short("cdrom", "use 'file' as a read-only disk", "media=cdrom,index=2")
 SNAPSHOT = flag("snapshot", "write to temporary files instead of disk image files")
 DRIVE_OPTIONS = (*DISKS, CDROM, DRIVE, BLOCKDEV, SNAPSHOT)

@@ -5,16 +5,18 @@ from __future__ import annotations
 from jitemu.cli.options import Option, Shown
 from jitemu.keyval import parse
 from jitemu.messages import fail
-from jitemu.system.plugged import KEY, NOTHING, BackendSpec, CaptureSpec, DeviceSpec
+from jitemu.system.plugged import KEY, NOTHING, BackendSpec, DeviceSpec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from jitemu.devices.net.netdev import Netdev
     from jitemu.system.machine import Machine
-    from jitemu.system.plugged import Plugged
+    from jitemu.system.plugged import CaptureSpec, Plugged, Secret
+
+    Objects = tuple[CaptureSpec | Secret, ...]
 
 _NO_TEXTS: tuple[str, ...] = ()
-_NO_CAPTURES: tuple[CaptureSpec, ...] = ()
+_NO_OBJECTS: Objects = ()
 NIC_MODEL = "virtio-net-device"
 
 
@@ -109,24 +111,12 @@ def _net(before: Plugged, text: str) -> Plugged:
     return _nic(before, ",".join([kind, *([rest] if rest else [])]))
 
 
-def _object(before: tuple[CaptureSpec, ...], text: str) -> tuple[CaptureSpec, ...]:
-    values = parse(text, "qom-type")
-    kind, name = values.pop("qom-type", ""), values.pop("id", "")
-    if kind == "help":
-        raise Shown("List of user creatable objects:\n  filter-dump")
-    if kind != "filter-dump":
-        raise ValueError(f"invalid object type: {kind}; there is filter-dump")
-    if not name:
-        raise ValueError("Parameter 'id' is missing")
-    netdev, path = values.pop("netdev", ""), values.pop("file", "")
-    if not netdev or not path:
-        raise ValueError("filter-dump needs netdev= and file=")
-    length = values.pop("maxlen", "65536")
-    if not length.isdecimal() or not 0 < int(length) < 1 << 32:
-        raise ValueError(f"maxlen={length}: expects a number of bytes")
-    for key in values:
-        raise ValueError(f"Property 'filter-dump.{key}' not found")
-    return (*before, CaptureSpec(name, netdev, path, int(length), f"-object {text}"))
+def _object(before: Objects, text: str) -> Objects:
+    from jitemu.cli import objects
+
+    if text == "help":
+        raise Shown("\n  ".join(["List of user creatable objects:", *objects.KINDS]))
+    return (*before, objects.make(text))
 
 
 CHARDEV = Option(
@@ -174,9 +164,10 @@ NIC = Option(
 NET = Option("net", "none|user|tap|socket[,option][,...]", "as -nic", NOTHING, _net, key=KEY)
 OBJECT = Option(
     "object",
-    "filter-dump,id=id,netdev=dev,file=filename[,maxlen=n]",
-    "write what passes a network back end to a file (pcap)",
-    _NO_CAPTURES,
+    "filter-dump,id=id,netdev=dev,file=filename[,maxlen=n]|secret,id=id,data=text|file=f",
+    "write what passes a network back end to a file (pcap),"
+    "\nor a password that images name (encrypt.key-secret=id)",
+    _NO_OBJECTS,
     _object,
 )
 HOST_OPTIONS = (CHARDEV, MONITOR, MON, NETDEV, NIC, NET, OBJECT)

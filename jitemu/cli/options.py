@@ -8,7 +8,9 @@ row has one, an environment variable.  Kept free of argparse and of anything slo
 from __future__ import annotations
 
 from jitemu.keyval import SIZE_SUFFIXES as SIZE_SUFFIXES
+from jitemu.keyval import integer as integer
 from jitemu.keyval import on_off as on_off
+from jitemu.keyval import one_of as one_of
 from jitemu.keyval import size as size
 
 TYPE_CHECKING = False
@@ -204,30 +206,3 @@ def table(options: Iterable[Option[Any]]) -> str:
         lines.append(f"{head:<15} {about.pop(0)}" if len(head) < 16 else head)
         lines += [" " * 16 + line for line in about]
     return "\n".join(lines)
-
-
-def one_of(*allowed: str) -> Callable[[str], str]:
-    """A parser that takes these words only."""
-
-    def parse_word(text: str) -> str:
-        if text not in allowed:
-            raise ValueError(f"expected {' or '.join(allowed)}")
-        return text
-
-    return parse_word
-
-
-def integer(low: int, high: int) -> Callable[[str], int]:
-    """A parser for numbers in C's notation (10, 0x10, 010) from low to high, both included."""
-
-    def parse_integer(text: str) -> int:
-        octal = len(text) > 1 and text[0] == "0" and text.isdigit()
-        try:
-            number = int(text, 8 if octal else 0)
-        except ValueError:
-            number = low - 1
-        if not low <= number <= high:
-            raise ValueError(f"expected a number from {low} to {high}")
-        return number
-
-    return parse_integer

@@ -7,12 +7,12 @@ from contextlib import suppress
 
 from jitemu.cli import common_options as common
 from jitemu.cli import system_options as options
-from jitemu.cli.device_options import DEVICE, DEVICE_FILE, FW_CFG
+from jitemu.cli.device_options import DEVICE, DEVICE_FILE, FW_CFG, GLOBAL
 from jitemu.cli.drive_options import SNAPSHOT, hard_disk
 from jitemu.cli.host_options import CHARDEV, MONITOR, OBJECT
 from jitemu.cli.options import ENVIRONMENT_PREFIXES, Parsed, Shown, parse
 from jitemu.messages import UserError, fail
-from jitemu.system.plugged import BackendSpec, DeviceSpec
+from jitemu.system.plugged import BackendSpec, CaptureSpec, Secret, devices
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -107,12 +107,16 @@ def _run(parsed: Parsed) -> int:
     serial, monitors = consoles(parsed)
     plugged = parsed[DEVICE]
     for image in parsed.rest:
-        plugged = hard_disk(plugged, image)
+        try:
+            plugged = hard_disk(plugged, image)
+        except ValueError as error:
+            fail(f"{image}: {error}")
     config = MachineConfig(
         machine=choice.name,
         name=parsed[options.NAME],
         memory=parsed[options.MEMORY],
         aclint=choice.aclint,
+        legacy_virtio=parsed[GLOBAL],
         isa=isa_string(model),
         mmu_type=model.mmu_type,
         bios=parsed[options.BIOS],
@@ -123,8 +127,9 @@ def _run(parsed: Parsed) -> int:
         chardevs=parsed[CHARDEV],
         serial=serial,
         monitors=monitors,
-        captures=parsed[OBJECT],
-        devices=tuple(spec for spec in plugged if isinstance(spec, DeviceSpec)),
+        captures=tuple(made for made in parsed[OBJECT] if isinstance(made, CaptureSpec)),
+        secrets={made.name: made.data for made in parsed[OBJECT] if isinstance(made, Secret)},
+        devices=devices(plugged),
         backends=tuple(spec for spec in plugged if isinstance(spec, BackendSpec)),
         fw_cfg=parsed[FW_CFG],
         snapshot=parsed[SNAPSHOT],

@@ -8,7 +8,8 @@ from jitemu.devices.goldfish_rtc import GoldfishRtc
 from jitemu.devices.plic import Plic
 from jitemu.devices.test_finisher import TestFinisher
 from jitemu.devices.uart16550 import Uart16550
-from jitemu.devices.virtio.mmio import EmptySlot, MmioTransport
+from jitemu.devices.virtio.mmio import EmptySlot, ModernTransport
+from jitemu.devices.virtio.mmio_legacy import LegacyTransport
 from jitemu.memory.physical import PhysicalSpace, Ram
 from jitemu.messages import fail
 from jitemu.system import memory_map as at
@@ -74,6 +75,7 @@ class VirtBoard:
         space: PhysicalSpace,
         harts: int,
         aclint: bool,
+        legacy_virtio: bool,
         chardev: Chardev,
         host: Host,
         places: Sequence[Place],
@@ -82,6 +84,7 @@ class VirtBoard:
     ) -> None:
         self.space = space
         self._on_guest_error = on_guest_error
+        self._transport = LegacyTransport if legacy_virtio else ModernTransport
         clock, scheduler, control = host.clock, host.scheduler, host.control
 
         def wires(*numbers: int) -> list[IrqLine]:
@@ -114,7 +117,9 @@ class VirtBoard:
         for slot in range(at.VIRTIO_SLOTS):
             base = at.VIRTIO + slot * at.VIRTIO_SIZE
             if base not in taken:
-                self._map(base, at.VIRTIO_SIZE, EmptySlot(), f"virtio-mmio.{slot}")
+                self._map(
+                    base, at.VIRTIO_SIZE, EmptySlot(self._transport.layout), f"virtio-mmio.{slot}"
+                )
 
     def reset(self) -> None:
         """Every device back to its power-on state; RAM keeps what it holds."""
@@ -138,7 +143,7 @@ class VirtBoard:
             device = spec.model(host, texts)
             if isinstance(device, VirtioDevice):
                 device.realize()
-                transport = MmioTransport(device, self.plic.source(spot.irq))
+                transport = self._transport(device, self.plic.source(spot.irq))
                 self._map(spot.base, spot.size, transport, spot.name)
                 self._resets.append(transport.reset)
             else:

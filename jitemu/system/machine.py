@@ -59,6 +59,8 @@ class MachineConfig:
     memory: int = 128 << 20
     """Bytes of RAM."""
     aclint: bool = False
+    legacy_virtio: bool = True
+    """Devices show the registers from before virtio 1.0, as QEMU's do by default."""
     isa: str = "rv64imafdc_zicsr_zifencei"
     mmu_type: str | None = "riscv,sv48"
     """The hart's device tree properties riscv,isa and mmu-type (None: no such property)."""
@@ -73,6 +75,8 @@ class MachineConfig:
     monitors: tuple[str, ...] = ()
     """Texts of -chardev, -serial and -monitor."""
     captures: tuple[CaptureSpec, ...] = ()
+    secrets: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    """Passwords of images, by the ids that they are named by."""
     devices: tuple[DeviceSpec, ...] = ()
     backends: tuple[BackendSpec, ...] = ()
     """What ``-device`` asks for, and what its properties refer to."""
@@ -169,6 +173,7 @@ class Machine:
             self.space,
             HARTS,
             config.aclint,
+            config.legacy_virtio,
             serial[0],
             self.host,
             place(config.devices),

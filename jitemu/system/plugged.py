@@ -22,10 +22,21 @@ KEY = "plugged"
 class DeviceSpec:
     """One ``-device``: the model, its properties' texts, and the words for messages."""
 
-    def __init__(self, model: type[Device], texts: dict[str, str], option: str) -> None:
+    def __init__(
+        self, model: type[Device], texts: dict[str, str], option: str, implied: bool = False
+    ) -> None:
         self.model = model
         self.texts = texts
         self.option = option
+        self.implied = implied
+        """Made for a drive that says nothing of a device; only where no other has the drive."""
+
+
+def devices(plugged: Plugged) -> tuple[DeviceSpec, ...]:
+    """All that there are to be, in their order."""
+    specs = [spec for spec in plugged if isinstance(spec, DeviceSpec)]
+    had = {spec.texts.get("drive") for spec in specs if not spec.implied}
+    return tuple(spec for spec in specs if not spec.implied or spec.texts["drive"] not in had)
 
 
 class CaptureSpec:
@@ -49,6 +60,14 @@ class CaptureSpec:
         fail(f"{self.option}: can't find netdev '{self.netdev}'")
 
 
+class Secret:
+    """One ``-object secret``."""
+
+    def __init__(self, name: str, data: bytes) -> None:
+        self.name = name
+        self.data = data
+
+
 class BackendSpec:
     """Something that devices refer to by kind and id ("drive", "disk0").
 
@@ -62,9 +81,12 @@ class BackendSpec:
         id: str,
         open: Callable[[Machine], Any],
         options: Mapping[str, Any] | None = None,
+        unit: tuple[str, int, int] | None = None,
     ) -> None:
         self.kind = kind
         self.id = id
         self.open = open
         self.options = options or {}
         """A -blockdev node's, for nodes that contain it."""
+        self.unit = unit
+        """A -drive's interface, bus and unit, which no two have."""

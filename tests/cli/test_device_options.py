@@ -14,7 +14,7 @@ from jitemu.cli.system_options import OPTIONS
 from jitemu.devices.catalog import models
 from jitemu.messages import UserError
 from jitemu.system import memory_map as at
-from jitemu.system.plugged import BackendSpec, DeviceSpec
+from jitemu.system.plugged import BackendSpec, DeviceSpec, devices
 from jitemu.system.plugging import place
 
 DEVICE_OF_ONES_OWN = """
@@ -70,12 +70,33 @@ def test_device_words() -> None:
 
 
 def test_short_forms_of_drives() -> None:
-    specs = plugged("-hda", "a,b", "-drive", "file=c,if=none,id=mine", "-cdrom", "d")
-    specs = list(hard_disk(tuple(specs), "e"))
+    specs = plugged("-hdb", "a,b", "-drive", "file=c,if=none,id=mine", "-cdrom", "d")
+    specs = hard_disk(tuple(specs), "e")
     drives = [s.id for s in specs if isinstance(s, BackendSpec)]
-    assert drives == ["virtio0", "mine", "virtio1", "virtio2"]
-    disks = [s.texts["drive"] for s in specs if isinstance(s, DeviceSpec)]
-    assert disks == ["virtio0", "virtio1", "virtio2"]
+    assert drives == ["virtio1", "mine", "virtio2", "virtio0"]
+    disks = [s.texts["drive"] for s in devices(specs)]
+    assert disks == ["virtio1", "virtio2", "virtio0"]
+    with pytest.raises(ValueError, match=r"drive with bus=0, unit=0 \(index=0\) exists"):
+        hard_disk(specs, "f")
+
+
+def test_units_name_drives() -> None:
+    words = ["file=a,index=3", "b", "file=c,bus=1,unit=4", "d,if=none", "e,index=1"]
+    specs = plugged(*(word for text in words for word in ("-drive", f"{text},format=raw")))
+    drives = [s.id for s in specs if isinstance(s, BackendSpec)]
+    assert drives == ["virtio3", "virtio0", "virtio4", "none0", "virtio1"]
+
+
+def test_a_drive_that_a_device_takes_gets_no_disk_of_its_own() -> None:
+    taken = ("-device", "virtio-blk-device,drive=a,id=own", "-drive", "file=x,id=a")
+    specs = devices(tuple(plugged(*taken, "-drive", "file=y,id=b")))
+    assert [(s.texts.get("id"), s.texts["drive"]) for s in specs] == [("own", "a"), (None, "b")]
+    specs = devices(tuple(plugged(*taken, "-drive", "file=y,id=b,if=virtio")))
+    assert len(specs) == 2
+    specs = devices(
+        tuple(plugged("-device", "virtio-blk-device,drive=a", "-drive", "if=virtio,file=x,id=a"))
+    )
+    assert len(specs) == 2  # which the second is refused for: the drive is in use
 
 
 def test_nodes_become_part_of_those_that_name_them() -> None:
@@ -156,10 +177,18 @@ def test_device_files_that_are_wrong(tmp_path: Path, content: str, message: str)
         (["-drive", "if=virtio"], "A block device must be specified"),
         (["-drive", "x,if=ide"], "if=ide: expected virtio or none"),
         (["-drive", "x,werror=stop"], "werror=stop: expected report"),
+        (["-drive", "x,index=1", "-hdb", "y"], "drive with bus=0, unit=1 (index=1) exists"),
+        (["-drive", "x,index=1,bus=1"], "index cannot be used with bus and unit"),
+        (["-drive", "x,unit=a"], "unit=a: expected a number"),
+        (["-object", "secret,id=a"], "Must provide 'file' or 'data' property"),
+        (["-object", "secret,data=a"], "Parameter 'id' is missing"),
+        (["-object", "secret,id=a,data=a,x=y"], "Property 'secret.x' not found"),
+        (["-object", "secret,id=a,data=!,format=base64"], "secret 'a' is not base64"),
+        (["-object", "iothread,id=a"], "invalid object type: iothread"),
         (["-drive", "x,cache=maybe"], "cache=maybe"),
         (["-drive", "x,discard=bad"], "discard=bad: expected ignore or off or unmap or on"),
         (["-drive", "x,id=a", "-drive", "y,id=a"], "Duplicate ID 'a' for drive"),
-        (["-global", "virtio-mmio.force-legacy=on"], "only the layout of virtio 1.0"),
+        (["-global", "virtio-mmio.force-legacy=1"], "expects 'on' or 'off'"),
         (["-global", "x.y=1"], "no such property here: x.y"),
         (["-blockdev", "driver=raw"], "'node-name' must be specified"),
         (["-fw_cfg", "opt/a"], "either a file or a string"),

@@ -9,7 +9,7 @@ from jitemu.cli.device_options import DEVICE
 from jitemu.cli.host_options import CHARDEV, MONITOR, OBJECT
 from jitemu.cli.options import Parsed, Shown, parse
 from jitemu.messages import UserError
-from jitemu.system.plugged import BackendSpec
+from jitemu.system.plugged import BackendSpec, CaptureSpec
 
 
 def parsed(words: str) -> Parsed:
@@ -53,6 +53,7 @@ def test_texts_are_kept_in_order() -> None:
     assert both[MONITOR] == ("none", "chardev:a", "chardev:b")
     assert both[CHARDEV] == ("null,id=a", "null,id=b")
     capture = parsed("-object filter-dump,id=f,netdev=n,file=x.pcap,maxlen=96")[OBJECT][0]
+    assert isinstance(capture, CaptureSpec)
     assert (capture.name, capture.netdev, capture.path, capture.length) == ("f", "n", "x.pcap", 96)
 
 
@@ -89,7 +90,7 @@ def test_help_is_made_of_the_declarations(words: str, text: str) -> None:
         ("-object rng-random,id=r", "invalid object type"),
         ("-object filter-dump,id=f", "needs netdev= and file="),
         ("-object filter-dump,netdev=n,file=f", "Parameter 'id' is missing"),
-        ("-object filter-dump,id=f,netdev=n,file=f,maxlen=-1", "expects a number of bytes"),
+        ("-object filter-dump,id=f,netdev=n,file=f,maxlen=-1", "expected a number from 1"),
         ("-object filter-dump,id=f,netdev=n,file=f,status=on", "filter-dump.status' not found"),
     ],
 )

@@ -150,7 +150,7 @@ def test_rtc_alarm_in_the_past_rings_and_cleared_one_does_not() -> None:
 
 
 def test_empty_virtio_slot() -> None:
-    slot = EmptySlot()
+    slot = EmptySlot(2)
     assert slot.read(0, 4).to_bytes(4, "little") == b"virt"
     assert (slot.read(4, 4), slot.read(8, 4)) == (2, 0)
     slot.write(0x70, 4, 0xF)

@@ -65,6 +65,7 @@ FOLDERS = (
     "boot dev etc home media mnt opt proc root run srv sys tmp var/cache var/lib var/log var/tmp"
 )
 STARTING_FILES = "etc/profile:profile root/.profile:dot.profile root/.bashrc:dot.bashrc".split()
+UNUSED = "usr/lib/udev/hwdb.d"  # the machine has none of it, and a first boot would compile it
 SET_UID = "usr/bin/su usr/bin/passwd usr/bin/mount usr/bin/umount".split()
 
 
@@ -88,6 +89,12 @@ def build(folder: Path, suite: str = SUITE, progress: Progress = lambda _: None)
     _run(*jitemu, "convert", "-f", "raw", "-O", "qcow2", str(raw), str(image))
     shutil.rmtree(root)
     return image
+
+
+def fetch(folder: Path, names: list[str], suite: str = SUITE) -> list[Path]:
+    """More packages than ``build`` took, and what they depend on; their .deb files."""
+    apt = Apt(folder / "apt", find_mirror(), suite, "riscv64")
+    return apt.fetch(names, lambda _: None, closure=True)
 
 
 def _as_root() -> tuple[str, ...]:
@@ -170,6 +177,7 @@ def _configure(root: Path, mirror: str, suite: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not os.path.lexists(path):
             path.symlink_to(target)
+    shutil.rmtree(root / UNUSED)
     for name in SET_UID:
         if (root / name).exists():
             (root / name).chmod(0o4755)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,6 +58,11 @@ def test_disks(machine: Emulator, disks: Path) -> None:
     )
     nothing = "rd_bytes=0 wr_bytes=0 rd_operations=0 wr_operations=0 flush_operations=0"
     assert machine.ask("info blockstats") == f"top: {nothing}\nbase2: {nothing}\n"
+    assert machine.ask("block_resize base2 2") == ""
+    assert machine.ask("block_resize base2 700") == ""
+    assert machine.ask("block_resize base2 513b") == (
+        "Error: The new size must be a multiple of 512\n"
+    )
     assert machine.ask("eject top") == "Error: Device 'top' is not removable\n"
     failed = "'commit' error for 'base2': Operation not supported\n"
     assert machine.ask("commit base2") == failed
@@ -64,9 +70,40 @@ def test_disks(machine: Emulator, disks: Path) -> None:
     assert machine.ask("commit all") == ""
     machine.ask("quit")
     assert machine.process.wait(20) == 0
+    about = ["qemu-img", "info", "base2.qcow2"]
+    done = subprocess.run(about, cwd=disks, capture_output=True, text=True, check=True)
+    assert "virtual size: 700 MiB" in done.stdout
     check = ["qemu-io", "-c", "read -P 0xab 128k 64k", "-c", "read -P 0 0 128k", "base.qcow2"]
     done = subprocess.run(check, cwd=disks, capture_output=True, text=True, check=True)
     assert "failed" not in done.stdout
+
+
+@pytest.mark.parametrize("blockdev", [True, False])
+def test_encrypted_disks(guest: Path, tmp_path: Path, blockdev: bool) -> None:  # noqa: F811
+    file = tmp_path / "luks.qcow2"
+    options = "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10"
+    create = ["create", "-q", "--object", "secret,id=s,data=key", "-f", "qcow2", "-o", options]
+    jitemu = [sys.executable, "-m", "jitemu", "img"]
+    subprocess.run([*jitemu, *create, str(file), "1M"], check=True)
+    words = [
+        "-S",
+        "-bios",
+        "none",
+        "-kernel",
+        str(guest),
+        "-object",
+        "secret,id=s,data=a2V5,format=base64",
+    ]
+    if blockdev:
+        words += [
+            "-blockdev",
+            f"qcow2,node-name=d,file.driver=file,file.filename={file},encrypt.format=luks,encrypt.key-secret=s",
+        ]
+    else:
+        words += ["-drive", f"file={file},if=none,id=d,encrypt.key-secret=s"]
+    machine = Emulator(tmp_path / "m", [*words, "-device", "virtio-blk-device,drive=d"], False)
+    assert f"d: {file} (qcow2)\n" in machine.ask("info block")
+    machine.close()
 
 
 def test_trees(machine: Emulator, disks: Path) -> None:

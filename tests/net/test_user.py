@@ -214,6 +214,25 @@ def test_udp_forward(loop: EventLoop, wires: list[Wire]) -> None:
         assert client.recv(100) == b"answer"
 
 
+@pytest.mark.parametrize(("mtu", "parts"), [(65521, 1), (1500, 3)])
+def test_long_datagrams_for_the_guest(
+    loop: EventLoop, wires: list[Wire], mtu: int, parts: int
+) -> None:
+    port = free_port()
+    wire = user(loop, wires, f"hostfwd=udp:127.0.0.1:{port}-:53", f"mtu={mtu}")
+    assert wire.netdev.mtu == mtu
+    wire.send(eth.dhcp(1, 1))
+    host_mac(wire)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.sendto(random.Random(1).randbytes(4000), ("127.0.0.1", port))
+        packets = [
+            wire.expect(lambda f: f[12:14] == b"\x08\x00" and f[23] == socket.IPPROTO_UDP)
+            for _ in range(parts)
+        ]
+    assert max(map(len, packets)) <= mtu + 14
+    assert sum(len(packet) - 34 for packet in packets) == 8 + 4000
+
+
 @pytest.mark.parametrize("restrict", ["off", "on"])
 def test_the_guest_connects_to_the_host(loop: EventLoop, wires: list[Wire], restrict: str) -> None:
     wire = user(loop, wires, f"restrict={restrict}")
@@ -330,6 +349,7 @@ def test_forwards_come_and_go(wire: Wire) -> None:
         ("restrict=maybe", "expects 'on' or 'off'"),
         ("smell=good", "Invalid parameter 'smell'"),
         ("ipv4=off,ipv6=off", "leave nothing"),
+        ("mtu=70000", "expected a number from 1280 to 65521"),
     ],
 )
 def test_what_cannot_be_is_said(loop: EventLoop, option: str, message: str) -> None:

@@ -159,12 +159,7 @@ def write_directory(image: Qcow2Image, bitmaps: list[Bitmap]) -> None:
     old_offset, old_size = header.bitmap_directory_offset, header.bitmap_directory_size
     had = header.bitmaps
     data = b"".join(bitmap.pack() for bitmap in bitmaps)
-    offset = 0
-    if data:
-        offset = counts.allocate_adjacent(-(-len(data) >> header.cluster_bits))
-        image.file.write(offset, data)
-    image.tables.write_counts()
-    image.file.flush()
+    offset = image.tables.write_new(data)
     header.bitmaps = len(bitmaps)
     header.bitmap_directory_offset, header.bitmap_directory_size = offset, len(data)
     header.autoclear = header.autoclear & ~h.BITMAPS | (h.BITMAPS if bitmaps else 0)

@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from jitemu.devices.block.buffers import are_zero, clear, joined, part, store, total
+from jitemu.devices.block.buffers import are_zero, clear, joined, store
 from jitemu.devices.block.hostfile import HostFile
 from jitemu.devices.block.image import BlockImage, Extent, check_range
 from jitemu.devices.block.qcow2 import header as h
@@ -17,6 +17,7 @@ from jitemu.devices.block.qcow2.mapping import DATA, PACKED, UNALLOCATED, ZERO, 
 from jitemu.devices.block.qcow2.refcounts import Refcounts
 from jitemu.devices.block.qcow2.subclusters import SubclusterMap
 from jitemu.devices.block.qcow2.tables import Tables
+from jitemu.devices.buffers import part, total
 
 if TYPE_CHECKING:
     from jitemu.devices.block.luks import Cipher

@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from jitemu.devices.block.buffers import part, zeros
+from jitemu.devices.block.buffers import zeros
 from jitemu.devices.block.image import BlockImage
 from jitemu.devices.block.qcow2.refcounts import Refcounts
 from jitemu.devices.block.qcow2.tables import (
@@ -23,6 +23,7 @@ from jitemu.devices.block.qcow2.tables import (
     L2Table,
     Tables,
 )
+from jitemu.devices.buffers import part
 
 UNALLOCATED, ZERO, DATA, PACKED = range(4)
 EntryChange = Callable[[int], int]

@@ -55,3 +55,24 @@ def pack_counts(bits: int, values: Counts) -> bytes:
         shifted = bytes((byte << k * bits) & 255 for byte in range(256))
         packed |= int.from_bytes(plain[k::per_byte].translate(shifted), "little")
     return packed.to_bytes(len(plain) // per_byte, "little")
+
+
+class Unsaved:
+    """The range of a table's items that the file does not have."""
+
+    __slots__ = ("high", "length", "low")
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+        self.clean()
+
+    def touch(self, low: int, high: int) -> None:
+        """Items from ``low`` to before ``high`` have changed."""
+        if low < self.low:
+            self.low = low
+        if high > self.high:
+            self.high = high
+
+    def clean(self) -> None:
+        """The file has all."""
+        self.low, self.high = self.length, 0

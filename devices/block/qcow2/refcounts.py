@@ -15,6 +15,7 @@ from jitemu.devices.block.image import BlockImage
 from jitemu.devices.block.qcow2.header import MAX_REFTABLE_BYTES, Header
 from jitemu.devices.block.qcow2.packing import (
     Counts,
+    Unsaved,
     pack_counts,
     unpack_counts,
     word_bytes,
@@ -26,25 +27,14 @@ OFFSET_MASK = (1 << 64) - 512
 _CACHE_BYTES = 16 << 20
 
 
-class _Block:
-    """One refcount block: its counts and the range of them that the file does not have."""
+class _Block(Unsaved):
+    """One refcount block."""
 
-    __slots__ = ("high", "low", "values")
+    __slots__ = ("values",)
 
     def __init__(self, values: Counts) -> None:
+        super().__init__(len(values))
         self.values = values
-        self.low = len(values)
-        self.high = 0
-
-    def touch(self, low: int, high: int) -> None:
-        if low < self.low:
-            self.low = low
-        if high > self.high:
-            self.high = high
-
-    def clean(self) -> None:
-        self.low = len(self.values)
-        self.high = 0
 
 
 class Refcounts:

@@ -130,12 +130,7 @@ def _write_table(image: Qcow2Image, table: list[Snapshot]) -> None:
     data = b"".join(snapshot.pack() for snapshot in table)
     header, counts = image.header, image.refcounts
     old_offset, old_size = header.snapshots_offset, read_table(image)[1]
-    offset = 0
-    if data:
-        offset = counts.allocate_adjacent(-(-len(data) >> header.cluster_bits))
-        image.file.write(offset, data)
-    image.tables.write_counts()
-    image.file.flush()
+    offset = image.tables.write_new(data)
     header.snapshots, header.snapshots_offset = len(table), offset
     image.save_header()
     image.file.flush()

@@ -6,7 +6,6 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Sequence
 
-from jitemu.devices.block.buffers import part
 from jitemu.devices.block.qcow2.mapping import (
     DATA,
     PACKED,
@@ -17,6 +16,7 @@ from jitemu.devices.block.qcow2.mapping import (
     Run,
 )
 from jitemu.devices.block.qcow2.tables import COMPRESSED, COPIED, OFFSET, L2Table
+from jitemu.devices.buffers import part
 
 PairChange = Callable[[int, int], tuple[int, int]]
 SUBCLUSTERS = 32

@@ -8,7 +8,7 @@ from array import array
 
 from jitemu.devices.block.image import BlockImage
 from jitemu.devices.block.qcow2.header import Header
-from jitemu.devices.block.qcow2.packing import word_bytes, words
+from jitemu.devices.block.qcow2.packing import Unsaved, word_bytes, words
 from jitemu.devices.block.qcow2.refcounts import Refcounts
 
 COPIED = 1 << 63
@@ -19,24 +19,17 @@ _CACHE_BYTES = 16 << 20
 _DIRTY_BYTES = 8 << 20
 
 
-class L2Table:
-    """One L2 table and the range of its words that the file does not have."""
+class L2Table(Unsaved):
+    """One L2 table."""
 
-    __slots__ = ("entries", "fresh", "high", "low", "offset")
+    __slots__ = ("entries", "fresh", "offset")
 
     def __init__(self, offset: int, entries: array[int], fresh: bool) -> None:
+        super().__init__(len(entries))
         self.offset = offset
         self.entries = entries
         self.fresh = fresh
         """Not in the file yet, and nothing there leads to it."""
-        self.low = len(entries)
-        self.high = 0
-
-    def touch(self, low: int, high: int) -> None:
-        if low < self.low:
-            self.low = low
-        if high > self.high:
-            self.high = high
 
 
 class Tables:
@@ -160,6 +153,18 @@ class Tables:
         if self.touched:
             self._file.flush()
 
+    def write_new(self, data: bytes) -> int:
+        """Write something to adjacent clusters of its own, to which nothing leads yet, and make
+        it and its counts durable; its offset, 0 if it is empty."""
+        offset = 0
+        if data:
+            clusters = -(-len(data) >> self._header.cluster_bits)
+            offset = self._refcounts.allocate_adjacent(clusters)
+            self._file.write(offset, data)
+        self.write_counts()
+        self._file.flush()
+        return offset
+
     def write_counts(self) -> None:
         """Write the refcounts, and then the table that leads to new blocks of them."""
         self._refcounts.write_blocks()
@@ -173,7 +178,7 @@ class Tables:
                 data = word_bytes(table.entries[table.low : table.high])
                 self._file.write(table.offset + table.low * 8, data)
             table.fresh = False
-            table.low, table.high = len(table.entries), 0
+            table.clean()
         self._dirty.clear()
         if self._l1_dirty:
             low, high = min(self._l1_dirty), max(self._l1_dirty) + 1

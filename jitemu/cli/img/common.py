@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 
 from jitemu.cli.options import Option, Parsed, flag, value
 from jitemu.devices.block.access import set_flushing
 from jitemu.devices.block.image import BlockImage
-from jitemu.devices.block.nodes import parse_keyval, split_commas
+from jitemu.devices.block.nodes import parse_keyval
 from jitemu.devices.block.opening import (
     FORMATS,
     Mode,
@@ -18,33 +17,16 @@ from jitemu.devices.block.opening import (
 from jitemu.devices.block.qcow2.image import Qcow2Image
 from jitemu.devices.block.raw import RawImage
 from jitemu.messages import UserError, fail
+from jitemu.system.plugged import Secret
 
 CACHES = ("none", "writeback", "writethrough", "directsync", "unsafe")
 
 
 def _secret(before: dict[str, bytes], text: str) -> dict[str, bytes]:
-    kind, *items = split_commas(text)
-    fields = dict(item.split("=", 1) for item in items if "=" in item)
-    if kind.removeprefix("qom-type=") != "secret":
-        fail(f"invalid object type: {kind}")
-    if "id" not in fields:
-        fail("Parameter 'id' is missing")
-    if "data" in fields:
-        data = fields["data"].encode()
-    elif "file" in fields:
-        try:
-            with open(fields["file"], "rb") as file:
-                data = file.read()
-        except OSError as error:
-            fail(f"Unable to read {fields['file']}: {error.strerror}")
-    else:
-        fail("Must provide 'file' or 'data' property")
-    if fields.get("format") == "base64":
-        try:
-            data = base64.b64decode(data, validate=False)
-        except ValueError as error:
-            fail(f"secret '{fields['id']}' is not base64: {error}")
-    return {**before, fields["id"]: data}
+    from jitemu.cli.objects import make
+
+    secret = make(text, ("secret",))
+    return {**before, secret.name: secret.data} if isinstance(secret, Secret) else before
 
 
 def _output(text: str) -> str:

@@ -11,6 +11,8 @@ from jitemu.cli.img.output import human_size, nested_text, pretty
 from jitemu.cli.options import Parsed, flag
 from jitemu.devices.block.hostfile import HostFile
 from jitemu.devices.block.image import BlockImage
+from jitemu.devices.block.luks import LuksHeader
+from jitemu.devices.block.luks_image import LuksImage
 from jitemu.devices.block.nested import NestedFile
 from jitemu.devices.block.opening import Mode, backing_name, luks_header, open_named
 from jitemu.devices.block.qcow2 import bitmaps as bits
@@ -45,6 +47,9 @@ def describe(image: BlockImage) -> dict[str, Any]:
         found["actual-size"] = file.allocated_bytes
     if isinstance(image, Qcow2Image):
         _describe_qcow2(image, found)
+    elif isinstance(image, LuksImage):
+        found["encrypted"] = True
+        found["format-specific"] = {"type": "luks", "data": _encryption(image.header)}
     return found
 
 
@@ -97,7 +102,7 @@ def _specific(image: Qcow2Image) -> dict[str, Any]:
             found["data-file"] = header.data_file
             found["data-file-raw"] = image.raw_external
     if header.crypt_method == h.LUKS_CRYPT:
-        found["encrypt"] = _encryption(image)
+        found["encrypt"] = {"format": "luks", **_encryption(luks_header(image))}
     elif header.crypt_method:
         found["encrypt"] = {"format": "aes"}
     return found
@@ -110,13 +115,11 @@ def _bitmap(bitmap: bits.Bitmap) -> dict[str, Any]:
     return {"name": bitmap.name, "granularity": 1 << bitmap.granularity_bits, "flags": flags}
 
 
-def _encryption(image: Qcow2Image) -> dict[str, Any]:
-    header = luks_header(image)
+def _encryption(header: LuksHeader) -> dict[str, Any]:
     mode, _, vector = header.mode.partition("-")
     vector, _, vector_hash = vector.partition(":")
     key_bits = header.key_bytes * 8 // (2 if mode == "xts" else 1)
     found: dict[str, Any] = {
-        "format": "luks",
         "cipher-alg": f"{header.cipher}-{key_bits}",
         "cipher-mode": mode,
         "ivgen-alg": vector,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from jitemu.keyval import size
 from jitemu.system.monitor.expression import Expression, ExpressionError
 
 if TYPE_CHECKING:
@@ -127,6 +128,16 @@ def _rest(line: Line) -> str:
     return text
 
 
+def _size(line: Line) -> int:
+    try:
+        value = size(line.word("size"), "m")
+    except (UsageError, ValueError):
+        value = 1 << 63
+    if value >> 63:
+        raise UsageError("invalid size")
+    return value
+
+
 def word(what: str) -> Kind:
     """A word; ``what`` it is, for the message that it is missing."""
 
@@ -147,6 +158,8 @@ def optional(kind: Kind, default: Any = None) -> Kind:
 
 
 NUMBER = Kind(_number)
+SIZE = Kind(_size)
+"""Bytes; a number without a suffix is of MiB."""
 FORMAT = Kind(_format, True, Format())
 STRING, FILE, DEVICE = word("string"), word("filename"), word("block device name")
 REST = Kind(_rest, True, "")

@@ -9,6 +9,7 @@ from jitemu.messages import UserError
 from jitemu.system.monitor.commands import (
     DEVICE,
     FILE,
+    SIZE,
     STRING,
     CommandError,
     command,
@@ -76,6 +77,21 @@ def _drive(monitor: Monitor, name: str) -> Drive:
 @command("eject", "[-f] device", "eject a removable medium (use -f to force it)", flag("f"), DEVICE)
 def eject(monitor: Monitor, _force: bool, name: str) -> None:
     raise CommandError(f"Error: Device '{_drive(monitor, name).name}' is not removable")
+
+
+@command("block_resize", "device size", "resize a block image", DEVICE, SIZE)
+def resize(monitor: Monitor, name: str, size: int) -> None:
+    for drive in monitor.machine.backends.of_kind("drive"):
+        if drive.name == name:
+            break
+    else:
+        raise CommandError(f"Error: Cannot find device='{name}' nor node-name=''")
+    try:
+        drive.resize(size)
+    except OSError as error:
+        raise CommandError(f"Error: {error.strerror}") from None
+    except UserError as error:
+        raise CommandError(f"Error: {error}") from None
 
 
 @command("dumpdtb", "filename", "dump the FDT in dtb format to 'filename'", FILE)

@@ -15,11 +15,13 @@ from jitemu.devices.virtio.device import (
     VERSION_1,
     VirtioDevice,
 )
-from jitemu.devices.virtio.mmio import MmioTransport
+from jitemu.devices.virtio.mmio import ModernTransport
+from jitemu.devices.virtio.mmio_legacy import LegacyTransport
 from jitemu.memory.physical import PhysicalSpace, Ram
 from tests.devices.mocks import Control, MockTime, Wire
 
 RAM = 0x8000_0000
+PAGE = 4096
 SLOT = 0x1000_8000
 NEXT, WRITE, INDIRECT = 1, 2, 4
 ACKNOWLEDGE, DRIVER, DRIVER_OK, FEATURES_OK, NEEDS_RESET = 1, 2, 4, 8, 64
@@ -100,6 +102,7 @@ class DriverQueue:
     space: PhysicalSpace
     base: int
     size: int
+    align: int = 4
     used_seen: int = 0
     next_descriptor: int = 0
     indices: list[int] = field(default_factory=lambda: [])
@@ -114,7 +117,7 @@ class DriverQueue:
 
     @property
     def used(self) -> int:
-        return (self.available + 6 + 2 * self.size + 3) & ~3
+        return (self.available + 6 + 2 * self.size + self.align - 1) & -self.align
 
     @property
     def end(self) -> int:
@@ -166,12 +169,13 @@ class DriverQueue:
 class MockDriver:
     """A device in a slot, and what a kernel does to it."""
 
-    def __init__(self, device: VirtioDevice, host: MockHost) -> None:
+    def __init__(self, device: VirtioDevice, host: MockHost, legacy: bool = False) -> None:
+        self.legacy = legacy
         self.device, self.host, self.space = device, host, host.space
         device.realize()
         self.irq = Wire()
         self.errors: list[str] = []
-        self.transport = MmioTransport(device, self.irq)
+        self.transport = (LegacyTransport if legacy else ModernTransport)(device, self.irq)
         self.transport.on_guest_error = self.errors.append
         self.space.map_mmio(SLOT, 0x1000, self.transport, "slot")
         self.transport.reset()
@@ -202,9 +206,14 @@ class MockDriver:
 
     def negotiate(self, features: int) -> bool:
         """Through FEATURES_OK; whether the device agreed."""
+        if self.legacy:
+            self.put(0x28, PAGE)  # before the reset, as Linux does
         self.put(0x70, 0)
         self.put(0x70, ACKNOWLEDGE)
         self.put(0x70, ACKNOWLEDGE | DRIVER)
+        if self.legacy:
+            self.put(0x20, features & 0xFFFF_FFFF)
+            return True
         for half in (0, 1):
             self.put(0x24, half)
             self.put(0x20, features >> 32 * half & 0xFFFF_FFFF)
@@ -212,6 +221,8 @@ class MockDriver:
         return bool(self.status & FEATURES_OK)
 
     def add_queue(self, index: int, size: int) -> DriverQueue:
+        if self.legacy:
+            return self._add_legacy_queue(index, size)
         queue = DriverQueue(self.space, self.heap, size)
         self.heap = queue.end
         self.space.dma_write(queue.base, bytes(queue.end - queue.base))
@@ -221,6 +232,16 @@ class MockDriver:
             self.put(offset, address & 0xFFFF_FFFF)
             self.put(offset + 4, address >> 32)
         self.put(0x44, 1)
+        return queue
+
+    def _add_legacy_queue(self, index: int, size: int) -> DriverQueue:
+        self.heap = (self.heap + PAGE - 1) & -PAGE
+        queue = DriverQueue(self.space, self.heap, size, PAGE)
+        self.heap = queue.end
+        self.space.dma_write(queue.base, bytes(queue.end - queue.base))
+        for offset, value in ((0x30, index), (0x38, size), (0x3C, PAGE)):
+            self.put(offset, value)
+        self.put(0x40, queue.base // PAGE)
         return queue
 
     def start(
@@ -235,7 +256,8 @@ class MockDriver:
         for index, queue in enumerate(self.device.queues):
             size = sizes[index] if index < len(sizes) else queue.max_size
             self.queues.append(self.add_queue(index, size))
-        self.put(0x70, ACKNOWLEDGE | DRIVER | FEATURES_OK | DRIVER_OK)
+        agreed = 0 if self.legacy else FEATURES_OK
+        self.put(0x70, ACKNOWLEDGE | DRIVER | agreed | DRIVER_OK)
 
     def notify(self, index: int = 0) -> None:
         self.put(0x50, index)

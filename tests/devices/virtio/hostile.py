@@ -90,7 +90,7 @@ class Attack:
             net=self.net,
         )
         self.device = _make(model, host)
-        self.driver = MockDriver(self.device, host)
+        self.driver = MockDriver(self.device, host, legacy=self.source.random() < 0.25)
         if model == "virtio-serial-device":
             for name in ("virtconsole", "virtserialport"):
                 port = find(name)(host, {"chardev": name})

@@ -58,6 +58,10 @@ class MemoryImage(BlockImage):
     def flush(self) -> None:
         self._note("flush", 0, 0)
 
+    def resize(self, size: int) -> None:
+        self.data = self.data[:size].ljust(size, b"\0")
+        self.size = size
+
     def close(self) -> None:
         self.calls.append(("close", 0, 0))
 
@@ -195,6 +199,24 @@ def test_write_through_flushes_each_write() -> None:
     assert [call[0] for call in rig.image.calls] == ["write", "flush", "write"]
     rig.driver.put(0x70, 0)
     assert rig.driver.get(0x120, 1) == 0, "a reset takes the drive's own mode up again"
+
+
+def test_another_size_is_a_change_of_the_configuration() -> None:
+    rig = Rig()
+    rig.driver.acknowledge()
+    generation = rig.driver.get(0xFC)
+    rig.device.drive.resize(SECTORS * 1024)
+    assert rig.driver.get(0xFC) != generation
+    assert (rig.driver.irq.level, rig.driver.acknowledge()) == (True, 2)
+    assert rig.driver.get(0x100) == SECTORS * 2
+    assert rig.request(OUT, SECTORS * 2 - 1, bytes(512))[0] == 0
+    rig.device.drive.resize(512)
+    assert rig.request(IN, 1, room=512)[0] == 1
+    with pytest.raises(OSError, match="multiple of 512"):
+        rig.device.drive.resize(513)
+    rig.image.read_only = True
+    with pytest.raises(OSError, match="read-only"):
+        rig.device.drive.resize(1024)
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EROFS])

@@ -7,7 +7,8 @@ import struct
 
 import pytest
 
-from jitemu.devices.virtio.queue import MAX_CHAIN, Queue, QueueError, slice_views
+from jitemu.devices.buffers import part
+from jitemu.devices.virtio.queue import MAX_CHAIN, Queue, QueueError
 from tests.devices.virtio.driver import INDIRECT, NEXT, RAM, WRITE, Buffer, DriverQueue, MockHost
 
 DATA = RAM + 0x8000
@@ -279,4 +280,4 @@ def test_slices_of_runs_of_views() -> None:
         at += size
     for offset in range(62):
         for size in range(62):
-            assert b"".join(slice_views(views, offset, size)) == data[offset : offset + size]
+            assert b"".join(part(views, offset, size)) == data[offset : offset + size]
