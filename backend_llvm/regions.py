@@ -195,7 +195,7 @@ class Lifter:
         else:
             successors = []
         call = returns = None
-        if last is not None and last.name != "branch" and any(op.name == "set" for op in ops):
+        if last is not None and last.name != "branch" and _links(ops, following):
             call = successors[0] if successors else None
             successors, returns = [], following
         if any(op.name == "skip" for op in ops) and following not in successors:
@@ -240,6 +240,7 @@ class RegionLowering(StencilLowering):
     ) -> None:
         super().__init__(target, Key("region", ""), (), cold=False)
         self.branches = True
+        self.address_of = lifter.decoder.address_of
         self.request = request
         self.lifted = lifter.lifted
         self.banks = Banks(target, [item.code for item in self.lifted.values()])
@@ -350,7 +351,7 @@ class RegionLowering(StencilLowering):
         if place not in self.lifted:
             self.exits.setdefault(pc, len(self.exits))
             return f"out.{pc:x}"
-        if pc <= self.current:
+        if self.address_of(pc) <= self.address_of(self.current):
             self.pending.add(place)
             return f"back.{_name(place)}"
         return f"pc.{_name(place)}"
@@ -674,6 +675,11 @@ class RegionLowering(StencilLowering):
                 lines.append(f"{value} = load i64, ptr {name}")
             lines.append(f"store i64 {value}, ptr {name}.at, !alias.scope !12, !noalias !11")
         return lines + self.banks.back(self)
+
+
+def _links(ops: Iterable[Op], following: int) -> bool:
+    """The address of the next instruction is written to a register."""
+    return any(op.name == "set" and op.args[0].const == following for op in ops)
 
 
 def _names(op: Op, register: Register) -> bool:
