@@ -124,17 +124,19 @@ class Lifter:
 
         So the whole of a long loop is lifted, of a hash function's rounds for example.
         """
+        frame, pc = place
         chain: dict[Place, _Lifted] = {}
-        while place not in self.lifted:
-            item = self._instruction(place[1])
+        while len(chain) < LONGEST_CHAIN and (frame, pc) not in chain:
+            item = self._instruction(pc)
             if item is None or item.returns is not None or not item.successors:
                 return
-            if len(chain) == LONGEST_CHAIN or place in chain:
-                return
-            chain[place] = replace(item)
+            chain[frame, pc] = replace(item)
             on = item.following if item.following in item.successors else item.successors[0]
-            place = place[0], on
-        self.lifted.update(chain)
+            back = [s for s in item.successors if s <= pc and (frame, s) in self.lifted]
+            if back or (frame, on) in self.lifted:
+                self.lifted.update(chain)
+                return
+            pc = on
 
     def _called(self, place: Place, item: _Lifted) -> list[Place]:
         """Go on behind a call, and in the function if it can be part of the region."""

@@ -17,12 +17,12 @@ CODE = bytes.fromhex(LOOP + FUNCTION)
 POP = BASE + 12 + 12
 
 
-def lifted() -> Lifter:
+def lifted(code: bytes = CODE) -> Lifter:
     guest = arm_user(parse_cpu("max"))
 
     def read(address: int) -> bytes:
         start = address - (BASE & ~1)
-        return CODE[start : start + 4] if start >= 0 else b""
+        return code[start : start + 4] if start >= 0 else b""
 
     lifter = Lifter(guest.target, guest.decoder, read, Request(BASE, guest.context(1)))
     lifter.run()
@@ -42,3 +42,18 @@ def test_end_of_it_block_is_no_way_back() -> None:
     lifter = lifted()
     text, _ = region_text(lifter.target, lifter.request, lifter, lifter.entries())
     assert [line for line in text.splitlines() if line.startswith("back.")] == [f"back.0.{BASE:x}:"]
+
+
+def test_long_loop_is_closed() -> None:
+    """Beyond the limit, by the branch that goes back; what is behind it is not lifted."""
+    rounds = 700
+    back = (-(2 * rounds + 2 + 4)) >> 1 & 0xFFFFF
+    wide = 0xF0008000 | (back >> 19 & 1) << 26 | 1 << 22 | (back >> 11 & 63) << 16 | back & 0x7FF
+    wide |= (back >> 18 & 1) << 11 | (back >> 17 & 1) << 13  # bne.w
+    branch = (wide >> 16).to_bytes(2, "little") + (wide & 0xFFFF).to_bytes(2, "little")
+    code = (
+        bytes.fromhex("0844") * rounds + bytes.fromhex("013e") + branch + bytes.fromhex("0120 7047")
+    )
+    places = [pc for _, pc in lifted(code).lifted]
+    assert len(places) == rounds + 2
+    assert max(places) == BASE + 2 * rounds + 2
