@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import ctypes
 import marshal
 import os
+import struct
+from zlib import crc32
 
 try:  # hashlib loads OpenSSL, which takes longer than all that is hashed here
     from _blake2 import blake2b
 except ImportError:
     from hashlib import blake2b
 
+from jitemu.cachedir import is_private, trusted, write_file
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-STENCILS, REGIONS = "stencils", "regions"
-"""Folders below the cache folder."""
-TEMPORARY = ".new"
-"""Ending of files that are being written."""
-_MAGIC = b"jitemu-cache-1\n"
-_OTHERS_WRITE = 0o022
+_MAGIC = b"jitemu-cache-2\n\0"
+_HEADER = struct.Struct("<16sIIQ")
+"""Magic, checksum of what follows, length of the value, offset of the tables."""
+PAGE = 4096
+_READ, _WRITE, _MAP_PRIVATE = 1, 2, 2
 _TOUCH_SECONDS = 3600
 """Uses are told apart by the hour: what is newer than this is not marked again."""
 
@@ -27,44 +31,6 @@ _TOUCH_SECONDS = 3600
 def digest_of(data: bytes | memoryview, size: int, key: bytes = b"") -> bytes:
     """A hash of so many bytes."""
     return blake2b(data, digest_size=size, key=key).digest()
-
-
-def folder() -> str:
-    """The user's cache folder of jitemu."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    if not os.path.isabs(base):
-        base = os.path.join(os.path.expanduser("~"), ".cache")
-    return os.path.join(base, "jitemu")
-
-
-def is_private(path: str) -> bool:
-    """A folder that is this user's, and that nobody else can write."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return False
-    return status.st_uid == os.geteuid() and not status.st_mode & _OTHERS_WRITE
-
-
-def trusted() -> bool:
-    """The cache folder, where it exists, is the user's alone to write."""
-    return is_private(folder()) or not os.path.lexists(folder())
-
-
-def make_private(path: str) -> bool:
-    """Make a folder below the cache folder; False if it, or one on the way, cannot be used."""
-    try:
-        os.makedirs(os.path.dirname(folder()), exist_ok=True)
-        at = folder()
-        for name in ("", *os.path.relpath(path, at).split(os.sep)):
-            at = os.path.join(at, name)
-            if not os.path.isdir(at):
-                os.makedirs(at, 0o700, exist_ok=True)
-            if not is_private(at):
-                return False
-    except OSError:
-        return False
-    return True
 
 
 def fingerprint(frontend: str) -> str:
@@ -106,44 +72,45 @@ def mark_used(path: str, now: float) -> None:
         return
 
 
-def load(path: str) -> Any:
-    """What was saved there, or None if there is nothing whole."""
+def load(path: str) -> tuple[Any, memoryview] | None:
+    """What was saved there: the value, and the tables in memory of this process's own.
+
+    None if there is nothing whole.
+    """
     if not (is_private(os.path.dirname(path)) and trusted()):
         return None
+    view = _map(path)
+    if view is None or len(view) < _HEADER.size:
+        return None
+    magic, check, length, start = _HEADER.unpack_from(view)
+    payload = view[_HEADER.size :]
+    if magic != _MAGIC or start > len(view) or crc32(payload) != check:
+        return None
+    return marshal.loads(payload[:length]), view[start:]
+
+
+def _map(path: str) -> memoryview | None:
+    """A file's contents in private memory; the guest does not see a descriptor of it."""
     try:
-        with open(path, "rb") as file:
-            data = file.read()
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
-    start = len(_MAGIC) + 32
-    if not data.startswith(_MAGIC) or len(data) < start:
+    size = os.fstat(fd).st_size
+    libc = ctypes.CDLL(None)
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+    address = libc.mmap(None, size, _READ | _WRITE, _MAP_PRIVATE, fd, 0)
+    os.close(fd)
+    if address in (None, 2**64 - 1):
         return None
-    payload = memoryview(data)[start:]
-    if digest_of(payload, 32) != data[len(_MAGIC) : start]:
-        return None
-    return marshal.loads(payload)
+    return memoryview((ctypes.c_ubyte * size).from_address(address)).cast("B")
 
 
-def save(path: str, value: Any) -> bool:
-    """Save a value of plain Python types; whether it could be written."""
-    payload = marshal.dumps(value)
-    return write_file(path, [_MAGIC, digest_of(payload, 32), payload])
-
-
-def write_file(path: str, pieces: list[bytes]) -> bool:
-    """Write a file below the cache folder whole or not at all; whether it is there."""
-    temporary = f"{path}.{os.getpid()}{TEMPORARY}"
-    if not make_private(os.path.dirname(path)):
-        return False
-    try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with open(fd, "wb") as file:
-            file.writelines(pieces)
-        os.replace(temporary, path)
-    except OSError:
-        from contextlib import suppress
-
-        with suppress(OSError):
-            os.unlink(temporary)
-        return False
-    return True
+def save(path: str, value: Any, tables: bytes) -> bool:
+    """Save a value of plain Python types, and tables that begin at a page of the file; whether
+    it could be written."""
+    data = marshal.dumps(value)
+    start = (_HEADER.size + len(data) + PAGE - 1) & -PAGE
+    payload = data.ljust(start - _HEADER.size, b"\0") + tables
+    header = _HEADER.pack(_MAGIC, crc32(payload), len(data), start)
+    return write_file(path, [header, payload])

@@ -21,8 +21,9 @@ import os
 import struct
 import time
 
-from jitemu.backend_llvm.cache import digest_of, write_file
+from jitemu.backend_llvm.cache import digest_of
 from jitemu.backend_llvm.objects import Blob, Region
+from jitemu.cachedir import write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 
-from jitemu.backend_llvm import cache
+from jitemu import cachedir
 from jitemu.backend_llvm.packs import (
     ENDING,
     Kept,
@@ -82,8 +82,8 @@ class Unit:
 def units() -> list[Unit]:
     """Everything in the cache."""
     found: list[Unit] = []
-    for kind in (cache.STENCILS, cache.REGIONS):
-        folder = os.path.join(cache.folder(), kind)
+    for kind in cachedir.KINDS:
+        folder = os.path.join(cachedir.folder(), kind)
         with suppress(OSError):
             found += [Unit(kind, os.path.join(folder, name)) for name in sorted(os.listdir(folder))]
     return found
@@ -92,7 +92,7 @@ def units() -> list[Unit]:
 def limit() -> int:
     """Bytes that the cache may take."""
     try:
-        with open(os.path.join(cache.folder(), LIMIT_FILE), encoding="ascii") as file:
+        with open(os.path.join(cachedir.folder(), LIMIT_FILE), encoding="ascii") as file:
             return int(file.read(64))
     except (OSError, ValueError):
         return DEFAULT_LIMIT
@@ -100,8 +100,8 @@ def limit() -> int:
 
 def set_limit(size: int) -> bool:
     """Change it; whether that could be written."""
-    path = os.path.join(cache.folder(), LIMIT_FILE)
-    return cache.write_file(path, [f"{size}\n".encode()])
+    path = os.path.join(cachedir.folder(), LIMIT_FILE)
+    return cachedir.write_file(path, [f"{size}\n".encode()])
 
 
 class Store:
@@ -142,7 +142,7 @@ def _new_path(folder: str) -> str:
 def _remove_abandoned(folder: str) -> None:
     for name in os.listdir(folder):
         path = os.path.join(folder, name)
-        if name.endswith(cache.TEMPORARY):
+        if name.endswith(cachedir.TEMPORARY):
             with suppress(OSError):
                 if time.time() - os.stat(path).st_mtime > _ABANDONED_SECONDS:
                     os.unlink(path)
@@ -217,7 +217,7 @@ def trim(most: int, current: str = "") -> None:
         if os.path.basename(unit.path) != current:
             unit.remove()
             total -= unit.bytes
-    folder = os.path.join(cache.folder(), cache.REGIONS, current)
+    folder = os.path.join(cachedir.folder(), cachedir.REGIONS, current)
     size = sum(unit.bytes for unit in found if unit.path == folder)
     _trim_packs(folder, key_of(current), max(size - (total - most), 0))
 

@@ -19,7 +19,8 @@ from jitemu.backend_llvm.stencils import Shape, shape_of
 from jitemu.frontends.arm.cpu import parse_cpu as parse_arm
 from jitemu.frontends.riscv.cpu import parse_cpu
 from jitemu.runtime.guest import Guest
-from jitemu.runtime.guests import arm_user, riscv64_user
+from jitemu.runtime.guest_arm import arm_user
+from jitemu.runtime.guests import riscv64_user
 
 GUESTS = {
     "riscv64": (lambda: riscv64_user(parse_cpu("rv64")), 0),

@@ -17,21 +17,17 @@ from typing import TYPE_CHECKING
 
 from jitemu.ir.native import load16, load32, load64, native, store64
 from jitemu.ir.state import RuntimeState
-from jitemu.runtime.codetable import BlockRecord, Control
+from jitemu.runtime.layouts import BlockRecord, Control
+from jitemu.runtime.pieces import choose, decode
 from jitemu.runtime.translate import (
-    PAGE,
-    PC_AT,
-    Context,
-    Insn,
-    choose,
     context_at,
-    decode,
     fetch_word,
     place_word,
     room,
     translate,
     word_length,
 )
+from jitemu.runtime.translator_layouts import PAGE, PC_AT, Context, Insn
 
 if TYPE_CHECKING:
     from jitemu.backend_llvm.regions import Request

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from jitemu.backend_llvm import cache, upkeep
+from jitemu import cachedir
+from jitemu.backend_llvm import upkeep
 from jitemu.backend_llvm.packs import count_entries
 from jitemu.cli.common_options import HELP
 from jitemu.cli.options import SIZE_SUFFIXES, Option, Shown, parse, size, table
@@ -54,13 +55,13 @@ def shown_size(count: int) -> str:
 
 def show() -> str:
     """The folder, entries and bytes by kind, and the limit."""
-    lines = [f"folder  {cache.folder()}", f"{'kind':<10} {'entries':>8} {'bytes':>10}"]
+    lines = [f"folder  {cachedir.folder()}", f"{'kind':<10} {'entries':>8} {'bytes':>10}"]
     total = 0
     units = upkeep.units()
-    for kind in (cache.STENCILS, cache.REGIONS):
+    for kind in cachedir.KINDS:
         of_kind = [unit for unit in units if unit.kind == kind]
         entries = len(of_kind)
-        if kind == cache.REGIONS:
+        if kind == cachedir.REGIONS:
             entries = sum(count_entries(unit.path) for unit in of_kind)
         taken = sum(unit.bytes for unit in of_kind)
         total += taken
@@ -75,7 +76,7 @@ def _set_limit(text: str) -> None:
     except ValueError as error:
         fail(f"limit {text}: {error}")
     if not upkeep.set_limit(wanted):
-        fail(f"{cache.folder()}: cannot be written; it must be a folder only you can write")
+        fail(f"{cachedir.folder()}: cannot be written; it must be a folder only you can write")
     upkeep.trim(wanted)
 
 

@@ -44,7 +44,7 @@ def _filter_ranges(text: str) -> tuple[tuple[int, int], ...]:
 
 
 def _cpu_module(frontend: str) -> Any:
-    from importlib import import_module
+    from jitemu.light import import_module
 
     return import_module(f"jitemu.frontends.{frontend}.cpu")
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jitemu.backend_llvm import cache
+from jitemu import cachedir
 from jitemu.cli.common_options import HELP
 from jitemu.cli.options import Option, Shown, flag, parse, table, value
 from jitemu.get import guests
@@ -33,7 +33,7 @@ def help_text() -> str:
 
 def default_folder(name: str) -> Path:
     """Where a guest is kept: $XDG_CACHE_HOME/jitemu/guests/NAME."""
-    return Path(cache.folder()) / "guests" / name
+    return Path(cachedir.folder()) / "guests" / name
 
 
 class PlainSteps:
@@ -76,7 +76,7 @@ def main(words: Sequence[str]) -> int:
     name = parsed.rest[0]
     target = Path(parsed[TO]).absolute() if parsed[TO] else default_folder(name)
     if not parsed[TO]:
-        cache.make_private(str(target.parent))  # translated code is kept beside it
+        cachedir.make_private(str(target.parent))  # translated code is kept beside it
     if parsed[REFRESH] or not guests.is_complete(target):
         if target.exists() and not _is_ours(target):
             fail(f"{target}: not empty and not made by jitemu get; name another folder with --to")

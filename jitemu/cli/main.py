@@ -11,6 +11,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+_SHORT = "user-"
+"""Commands that run programs: their start and end are made short."""
 INTERRUPTED = 130  # what a shell gives a program that SIGINT ended
 
 
@@ -83,6 +85,10 @@ def help_text() -> str:
 
 
 def _run(words: Sequence[str]) -> int:
+    if words and words[0].startswith(_SHORT):
+        from jitemu import bundle
+
+        bundle.use(words[0])
     from jitemu.messages import fail
 
     if not words:
@@ -96,7 +102,13 @@ def _run(words: Sequence[str]) -> int:
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command line; the process's exit status."""
     try:
-        return _run(sys.argv[1:] if words is None else words)
+        status = _run(sys.argv[1:] if words is None else words)
+        if words is None and sys.argv[1].startswith(_SHORT):
+            # Nothing is left to do, and Python would tidy up for milliseconds.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status & 0xFF)
+        return status
     except Shown as shown:
         return _print(str(shown))
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""The code arena: one memory mapped twice, writable here and executable there."""
+"""The code arena: memory for translated code."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import os
 _CANDIDATES = (0x60000000, 0x50000000, 0x40000000, 0x30000000, 0x20000000)
 """Below 2 GiB, for the small code model; away from where programs are linked."""
 
-_MAP_FIXED = 0x10
-_MAP_FIXED_NOREPLACE = 0x100000
+_MAP_FIXED_NOREPLACE, _MAP_NORESERVE = 0x100000, 0x4000
+_PRIVATE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
+_READ, _WRITE, _EXEC = mmap.PROT_READ, mmap.PROT_WRITE, mmap.PROT_EXEC
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.mmap.restype = ctypes.c_void_p
@@ -33,62 +34,54 @@ def set_segment_base(address: int) -> None:
         raise OSError(ctypes.get_errno(), "arch_prctl")
 
 
-class Arena:
-    """Executable memory.  ``base`` is where code runs, ``view`` where it is written."""
+def _mapped(address: int | None, size: int, protection: int, flags: int, fd: int) -> int:
+    """mmap(2)'s address, or 0 where the system refuses."""
+    got = libc.mmap(address, size, protection, flags, fd, 0)
+    return 0 if got in (None, 2**64 - 1) else got
 
-    def __init__(self, size: int = 128 << 20) -> None:
+
+class Arena:
+    """Executable memory.  ``base`` is where code runs, ``view`` where it is written.
+
+    A machine's is split: one memory mapped twice, so that no place is both writable and
+    executable.  A program's is one private mapping, which a fork copies page by page and only
+    where one of the two changes it; its guest may do whatever the host process may.
+    """
+
+    def __init__(self, split: bool, size: int = 128 << 20) -> None:
         self.size = size
-        fd = self._map_writable()
-        self.base = self._map_executable(fd, size)
-        os.close(fd)
+        if split:
+            fd = os.memfd_create("jitemu-code")
+            os.ftruncate(fd, size)
+            self.base = self._map_low(_READ | _EXEC, mmap.MAP_SHARED, fd)
+            # Not through mmap.mmap, which keeps the descriptor: the guest would see it.
+            self.writable: int = _mapped(None, size, _READ | _WRITE, mmap.MAP_SHARED, fd)
+            os.close(fd)
+            if not self.writable:
+                raise OSError("no memory for translated code")
+        else:
+            self.base = self._map_low(_READ | _WRITE | _EXEC, _PRIVATE, -1)
+            self.writable = self.base
+        self.view = memoryview((ctypes.c_ubyte * size).from_address(self.writable)).cast("B")
         self.leave = ctypes.c_uint64.from_address(self._map_data())
         """A word that translated code reaches by a 32-bit distance."""
+
+    def _map_low(self, protection: int, flags: int, fd: int) -> int:
+        for address in _CANDIDATES:
+            got = _mapped(address, self.size, protection, flags | _MAP_FIXED_NOREPLACE, fd)
+            if got == address:
+                return address
+            if got:
+                libc.munmap(ctypes.c_void_p(got), ctypes.c_size_t(self.size))
+        raise OSError("no room below 2 GiB for translated code")
 
     def _map_data(self) -> int:
         """A page of plain memory behind the code."""
         address = self.base + self.size
-        protection = mmap.PROT_READ | mmap.PROT_WRITE
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_FIXED_NOREPLACE
-        if libc.mmap(address, mmap.PAGESIZE, protection, flags, -1, 0) != address:
+        flags = _PRIVATE | _MAP_FIXED_NOREPLACE
+        if _mapped(address, mmap.PAGESIZE, _READ | _WRITE, flags, -1) != address:
             raise OSError("no room behind translated code")
         return address
-
-    def _map_writable(self) -> int:
-        fd = os.memfd_create("jitemu-code")
-        os.ftruncate(fd, self.size)
-        # Not through mmap.mmap, which keeps the descriptor: the guest would see it.
-        protection = mmap.PROT_READ | mmap.PROT_WRITE
-        address = libc.mmap(None, self.size, protection, mmap.MAP_SHARED, fd, 0)
-        if address in (None, 2**64 - 1):
-            raise OSError("no memory for translated code")
-        self.writable: int = address
-        """Host address of the writable mapping."""
-        self.view = memoryview((ctypes.c_ubyte * self.size).from_address(address)).cast("B")
-        return fd
-
-    def separate(self, used: int) -> None:
-        """In the child of a fork: a copy of its own, at the same address.
-
-        The parent must not write meanwhile: both share the memory until this is done.
-        """
-        old, address = self.view, self.writable
-        fd = self._map_writable()
-        self.view[:used] = old[:used]
-        libc.munmap(ctypes.c_void_p(address), ctypes.c_size_t(self.size))
-        flags = mmap.MAP_SHARED | _MAP_FIXED
-        libc.mmap(self.base, self.size, mmap.PROT_READ | mmap.PROT_EXEC, flags, fd, 0)
-        os.close(fd)
-
-    @staticmethod
-    def _map_executable(fd: int, size: int) -> int:
-        flags = mmap.MAP_SHARED | _MAP_FIXED_NOREPLACE
-        for address in _CANDIDATES:
-            got = libc.mmap(address, size, mmap.PROT_READ | mmap.PROT_EXEC, flags, fd, 0)
-            if got == address:
-                return address
-            if got not in (None, 2**64 - 1):
-                libc.munmap(ctypes.c_void_p(got), ctypes.c_size_t(size))
-        raise OSError("no room below 2 GiB for translated code")
 
     def write(self, address: int, code: bytes | bytearray) -> None:
         """Put code at an executable address."""

@@ -14,9 +14,8 @@ _HIGHEST = 1 << 16
 def move_up(fd: int) -> int:
     """Give a descriptor a number out of the guest's way; closed on execve."""
     import fcntl
-    import resource
 
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    limit = os.sysconf("SC_OPEN_MAX")
     limit = _HIGHEST if limit < 0 else min(limit, _HIGHEST)
     try:
         moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, max(limit - _ROOM, 0))

@@ -6,24 +6,14 @@ lookup*.py); what is here is set-up, what natives ask for, and regions.
 
 from __future__ import annotations
 
+import _thread
 import ctypes
-import threading
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
 
 from jitemu.backend_llvm.objects import place
 from jitemu.ir.state import JUMP_CACHE_ENTRIES
 from jitemu.runtime.arena import Arena, libc
-from jitemu.runtime.codetable import (
-    FLAG_NO_CHAIN,
-    FLAG_TRACE,
-    BlockRecord,
-    Control,
-    ExitRecord,
-)
-from jitemu.runtime.guest import Guest
-from jitemu.runtime.lookup import (
+from jitemu.runtime.exits import (
     EXIT_BUSY,
     EXIT_CONTEXT,
     EXIT_ENTER,
@@ -36,11 +26,16 @@ from jitemu.runtime.lookup import (
     REQUEST_ENGINE,
     REQUEST_SAMPLE,
 )
+from jitemu.runtime.guest import Guest
+from jitemu.runtime.layouts import FLAG_NO_CHAIN, FLAG_TRACE, BlockRecord, Control, ExitRecord
 from jitemu.runtime.records import CodeTables, NativeMemory, Record, place_bytes
 from jitemu.runtime.stateview import StateView
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
     from jitemu.backend_llvm.objects import Region
     from jitemu.runtime.setup import Translation
     from jitemu.runtime.tracing import Tracer
@@ -53,11 +48,13 @@ PAGE = 4096
 class CodeSpace:
     """Translated code and its tables: shared by the processors of one address space."""
 
+    split_arena = True
+
     def __init__(self, guest: Guest, translation: Translation) -> None:
         self.guest = guest
         self.translation = translation
-        self.lock = threading.RLock()
-        self.arena = Arena()
+        self.lock = _thread.RLock()
+        self.arena = Arena(self.split_arena)
         self.tables = CodeTables()
         self.heat = NativeMemory(16 << HEAT_BITS)
         self.processors: list[Processor] = []
@@ -81,8 +78,7 @@ class CodeSpace:
 
     def _place_tables(self) -> None:
         tables, target = self.tables, self.guest.target
-        made = {name: place_bytes(data) for name, data in self.translation.tables.items()}
-        self._kept.extend(made.values())
+        made = self.translation.tables
         tables.set(Control.TREE, made["tree"].address)
         tables.set(Control.SHORT, made["short"].address)
         tables.set(Control.INSNS, made["insns"].address)
@@ -90,9 +86,10 @@ class CodeSpace:
         tables.set(Control.STENCILS, made["stencils"].address)
         tables.set(Control.PLACES, made["places"].address + 8)
         base = made["stencils"].address
-        specials = self._kept[list(made).index("specials")]
-        for index in range(len(self.translation.tables["specials"]) // 8):
+        specials = place_bytes(made["specials"].bytes)  # other spaces may share the tables
+        for index in range(len(specials.words)):
             specials.words[index] += base
+        self._kept.append(specials)
         tables.set(Control.SPECIALS, specials.address)
         tables.set(Control.RADIX, len(target.pinned) + 2)
         kind = target.classes[target.pinned_class]
@@ -105,14 +102,13 @@ class CodeSpace:
         if ctx not in self._contexts:
             words = self.guest.context(ctx)
             data = self.translation.context_words({**words, **self.guest.around})
-            self._contexts[ctx] = place_bytes(data + self.translation.instead(self.guest, ctx))
+            instead = self.translation.instead(self.guest, ctx)
+            self._contexts[ctx] = place_bytes(data + instead)
         self.tables.contexts.words[ctx] = self._contexts[ctx].address
 
-    @contextmanager
-    def changing(self, processor: Processor) -> Generator[None]:
+    def changing(self, processor: Processor) -> AbstractContextManager[object]:
         """Change the records, alone among all threads."""
-        with self.lock:
-            yield
+        return self.lock
 
     def watch(self) -> None:
         """Leave native code whenever a block was made."""
@@ -253,9 +249,9 @@ class Processor:
         self.running = False
         self.inside = False
         """In native code, or about to be."""
-        self.outside = threading.Event()
-        """Set while the processor may enter native code."""
-        self.outside.set()
+        self.paused = False
+        """It must not enter native code; whoever paused it holds the gate."""
+        self.gate = _thread.allocate_lock()
         self.kicked = False
         space.processors.append(self)
 
@@ -312,7 +308,8 @@ class Processor:
 
     def pause(self) -> None:
         """From another thread: see to it that this processor is out of native code."""
-        self.outside.clear()
+        self.gate.acquire()
+        self.paused = True
         self.request(REQUEST_ENGINE)
         while self.inside:
             time.sleep(0.0001)
@@ -320,17 +317,18 @@ class Processor:
 
     def resume(self) -> None:
         """After pause."""
-        self.outside.set()
+        self.paused = False
+        self.gate.release()
 
     def _run(self) -> int:
         enter, address = self._enter, self.state.address
         code = self._dispatch
         while True:
             self.inside = True
-            if not self.outside.is_set():
+            if self.paused:
                 self.inside = False
-                self.outside.wait()
-                continue
+                with self.gate:
+                    continue
             reason = enter(address, code)
             self.inside = False
             code = self._dispatch

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-import signal
 
 from jitemu.backend_llvm.convention import RECORD_BITS
 from jitemu.runtime.arena import Arena, libc
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+else:
+    import _signal as signal
 
 _SA_SIGINFO, _SA_ONSTACK, _SA_NODEFER, _SA_RESTORER = 4, 0x08000000, 0x40000000, 0x04000000
 SIZE = 1 << RECORD_BITS

@@ -31,6 +31,7 @@ class Guest:
         register_names: Mapping[str, list[str]],
         illegal: str,
         address_bits: int = (1 << 64) - 1,
+        contexts: int = 0,
         around: Mapping[str, str] | None = None,
         cpu_lines: Callable[[Sequence[int], Mapping[str, int], int], list[str]] | None = None,
     ) -> None:
@@ -48,6 +49,9 @@ class Guest:
         self.context = context
         """Of a translation context: tlb (state offset) and mode of data accesses, fetch (state
         index of the fetches' TLB), and the other numbers of runtime.translate.Context."""
+        self.contexts = contexts
+        """Translation contexts that every process has, from 0 on: instruction sets, kinds of
+        rounding modes.  A machine's are made as they are met."""
         self.instead = instead
         """What to do for an instruction (name, extension) in this context, if not itself: the
         name of another definition, of all these names."""

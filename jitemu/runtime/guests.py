@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 from jitemu.backend_llvm.stencil_keys import Target
-from jitemu.frontends.arm import registers as arm_registers
 from jitemu.frontends.riscv import registers
 from jitemu.ir.state import TLB_ENTRIES, layout_of
 from jitemu.runtime.guest import Guest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Mapping
+    from collections.abc import Callable, Container, Iterable, Mapping
 
     from jitemu.backend_llvm.stencil_keys import Key
-    from jitemu.frontends.arm.cpu import CpuModel as ArmModel
     from jitemu.frontends.riscv.cpu import CpuModel
     from jitemu.ir.emitter import Emitter
     from jitemu.isa import Decoder, Isa
@@ -63,7 +59,7 @@ _NATIVE_MODULES: dict[str, tuple[str, ...]] = {"user": (), "system": ("fetch", "
 """Modules whose import defines native functions that instructions and the engine call."""
 
 
-def _profile(frontend: str) -> list[Key]:
+def profile(frontend: str) -> list[Key]:
     from importlib.resources import files
 
     from jitemu.backend_llvm.stencil_keys import parse_key
@@ -72,10 +68,21 @@ def _profile(frontend: str) -> list[Key]:
     return [parse_key(line) for line in text.split()]
 
 
+def once(load: Callable[[], tuple[Isa, Decoder]]) -> Callable[[], tuple[Isa, Decoder]]:
+    """A function that loads the first time only."""
+    loaded: list[tuple[Isa, Decoder]] = []
+
+    def get() -> tuple[Isa, Decoder]:
+        if not loaded:
+            loaded.append(load())
+        return loaded[0]
+
+    return get
+
+
 def _definitions(cpu: CpuModel, mode: str) -> Callable[[], tuple[Isa, Decoder]]:
-    @cache
     def load() -> tuple[Isa, Decoder]:
-        from importlib import import_module
+        from jitemu.light import import_module
 
         for module in ("actions", *_NATIVE_MODULES[mode]):
             import_module(f"jitemu.frontends.riscv.{module}")
@@ -86,7 +93,7 @@ def _definitions(cpu: CpuModel, mode: str) -> Callable[[], tuple[Isa, Decoder]]:
 
         return isa, decoder_for(cpu)
 
-    return load
+    return once(load)
 
 
 def _target(mode: str, words: type) -> Target:
@@ -107,10 +114,10 @@ def _names() -> dict[str, list[str]]:
     }
 
 
-def _variant(cpu: CpuModel | ArmModel) -> str:
+def variant(extensions: Iterable[str]) -> str:
     from jitemu.backend_llvm.cache import digest_of
 
-    return digest_of(",".join(sorted(cpu.extensions)).encode(), 4).hex()
+    return digest_of(",".join(sorted(extensions)).encode(), 4).hex()
 
 
 def _no_context(ctx: int) -> Mapping[str, int]:
@@ -124,12 +131,13 @@ def riscv64_user(cpu: CpuModel) -> Guest:
     return Guest(
         name="riscv64-user",
         frontend="riscv",
-        variant=_variant(cpu),
+        variant=variant(cpu.extensions),
         target=_target("user", registers.RiscvState),
         definitions=_definitions(cpu, "user"),
         roots=(*USER_ROOTS, "user_rounding"),
-        common_keys=lambda: _profile("riscv"),
+        common_keys=lambda: profile("riscv"),
         context=_no_context,
+        contexts=3,
         instead=lambda name, extension, ctx, names: rounded_instead(name, ctx, names),
         register_names=_names(),
         illegal="illegal",
@@ -163,11 +171,11 @@ def riscv64_system(cpu: CpuModel) -> Guest:
     return Guest(
         name="riscv64-system",
         frontend="riscv",
-        variant=_variant(cpu),
+        variant=variant(cpu.extensions),
         target=target,
         definitions=_definitions(cpu, "system"),
         roots=SYSTEM_ROOTS,
-        common_keys=lambda: _profile("riscv"),
+        common_keys=lambda: profile("riscv"),
         context=context,
         instead=instead,
         register_names=_names(),
@@ -175,60 +183,11 @@ def riscv64_system(cpu: CpuModel) -> Guest:
     )
 
 
-def _arm_emitter(mode: str) -> Emitter:
-    from jitemu.frontends.arm.state import S
-
-    return S(mode)
-
-
-def _arm_definitions(cpu: ArmModel) -> Callable[[], tuple[Isa, Decoder]]:
-    @cache
-    def load() -> tuple[Isa, Decoder]:
-        from importlib import import_module
-
-        import_module("jitemu.runtime.lookup_user")
-        import_module("jitemu.runtime.spawn")
-        from jitemu.frontends.arm.decoder import ArmDecoder
-
-        decoder = ArmDecoder(cpu)
-        return decoder.isa, decoder
-
-    return load
-
-
-def _arm_context(ctx: int) -> Mapping[str, int]:
-    """0: A32, 1: T32, 2: T32 inside an IT block."""
-    tree, short, rule = ((0, 1, 1), (2, 3, 2), (2, 4, 2))[ctx]
-    numbers = {"tree": tree, "short_tree": short, "fetch_rule": rule}
-    return {"tlb": 0, "mode": 0, "fetch": 0, "pc_register": arm_registers.PC, **numbers}
-
-
-def arm_user(cpu: ArmModel) -> Guest:
-    """32-bit ARM in Linux user mode."""
-    layout = layout_of(arm_registers.ArmState)
-    pinned = arm_registers.PINNED
-    return Guest(
-        name="arm-user",
-        frontend="arm",
-        variant=_variant(cpu),
-        target=Target("user", layout, arm_registers.CLASSES, "r", pinned, {}, _arm_emitter, True),
-        definitions=_arm_definitions(cpu),
-        roots=USER_ROOTS,
-        common_keys=lambda: _profile("arm"),
-        context=_arm_context,
-        instead=lambda name, extension, ctx, names: None,
-        register_names={"r": arm_registers.R_NAMES},
-        illegal="illegal",
-        address_bits=arm_registers.ADDRESS_BITS,
-        cpu_lines=arm_registers.shown,
-        around={"predicates": "skip_0", "read_pc": "read_pc", "write_pc": "write_pc"},
-    )
-
-
 def guest_named(name: str, model: tuple[str, frozenset[str], frozenset[str]]) -> Guest:
     """The guest of this name, with a processor model's name, extensions and flags."""
     if name == "arm-user":
         from jitemu.frontends.arm.cpu import CpuModel as ArmModel
+        from jitemu.runtime.guest_arm import arm_user
 
         return arm_user(ArmModel(*model))
     from jitemu.frontends.riscv.cpu import CpuModel

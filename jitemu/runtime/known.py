@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 import time
 
+from jitemu import cachedir
 from jitemu.backend_llvm import cache
 from jitemu.backend_llvm.packs import Pieces, bytes_at, key_of, open_pack, pack_names, read_region
 from jitemu.runtime import descriptors
-from jitemu.runtime.codetable import DELETED, EMPTY, HASH, Control
+from jitemu.runtime.layouts import DELETED, EMPTY, HASH, Control
 from jitemu.runtime.records import NativeMemory
 
 TYPE_CHECKING = False
@@ -31,7 +32,7 @@ _MOST_FAILURES = 16
 
 def packs_folder(name: str) -> str:
     """Where the regions of a code generator are kept."""
-    return os.path.join(cache.folder(), cache.REGIONS, name)
+    return os.path.join(cachedir.folder(), cachedir.REGIONS, name)
 
 
 class Candidate:
@@ -126,7 +127,7 @@ class KnownRegions:
 def _open_packs(name: str) -> list[Pack]:
     """All packs, on descriptors that are out of the guest's way."""
     folder = packs_folder(name)
-    if not (cache.is_private(folder) and cache.trusted()):
+    if not (cachedir.is_private(folder) and cachedir.trusted()):
         return []
     cache.mark_used(folder, time.time())
     packs: list[Pack] = []

@@ -5,9 +5,6 @@ from __future__ import annotations
 from jitemu.ir.native import extern, load16, load64, native, store64
 from jitemu.ir.state import RuntimeState
 from jitemu.runtime.codetable import (
-    FLAG_TRACE,
-    BlockRecord,
-    Control,
     forget_range,
     forget_with_region,
     is_known,
@@ -15,7 +12,7 @@ from jitemu.runtime.codetable import (
     page_bits,
     table_find,
 )
-from jitemu.runtime.lookup import (
+from jitemu.runtime.exits import (
     EXIT_CONTEXT,
     EXIT_FULL,
     EXIT_HOT,
@@ -25,13 +22,11 @@ from jitemu.runtime.lookup import (
     EXIT_REQUESTED,
     REQUEST_ENGINE,
     REQUEST_SAMPLE,
-    enter,
-    heat_up,
-    leave,
-    link_to,
-    take_request,
 )
-from jitemu.runtime.translate import PAGE, host_page, room, translate
+from jitemu.runtime.layouts import FLAG_TRACE, BlockRecord, Control
+from jitemu.runtime.lookup import enter, heat_up, leave, link_to, take_request
+from jitemu.runtime.translate import host_page, room, translate
+from jitemu.runtime.translator_layouts import PAGE
 
 fetch_translate = extern("fetch_translate", "address")
 """The guest's: 1 and ``fetch_physical``, or 0 with an exception raised."""

@@ -4,15 +4,8 @@ from __future__ import annotations
 
 from jitemu.ir.native import load16, load64, native, store64
 from jitemu.ir.state import RuntimeState
-from jitemu.runtime.codetable import (
-    FLAG_TRACE,
-    Control,
-    is_known,
-    jump_slot,
-    page_entry,
-    table_find,
-)
-from jitemu.runtime.lookup import (
+from jitemu.runtime.codetable import is_known, jump_slot, page_entry, table_find
+from jitemu.runtime.exits import (
     EXIT_BUSY,
     EXIT_FULL,
     EXIT_HOT,
@@ -25,6 +18,9 @@ from jitemu.runtime.lookup import (
     REQUEST_ENGINE,
     REQUEST_SAMPLE,
     REQUEST_WRITTEN,
+)
+from jitemu.runtime.layouts import FLAG_TRACE, Control
+from jitemu.runtime.lookup import (
     enter,
     heat_up,
     leave,
@@ -33,15 +29,8 @@ from jitemu.runtime.lookup import (
     take_request,
     unlock_code,
 )
-from jitemu.runtime.translate import (
-    PAGE,
-    address_of,
-    context_at,
-    host_page,
-    room,
-    translate,
-    word_length,
-)
+from jitemu.runtime.translate import address_of, context_at, host_page, room, translate, word_length
+from jitemu.runtime.translator_layouts import PAGE
 
 
 @native

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-from collections.abc import Iterator
 
-from jitemu.runtime.codetable import DELETED, EMPTY, BlockRecord, Control, ExitRecord
-from jitemu.runtime.translate import PC_AT, Work
+from jitemu.runtime.layouts import DELETED, EMPTY, BlockRecord, Control, ExitRecord
+from jitemu.runtime.translator_layouts import PC_AT, Work
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _MAP_NORESERVE = 0x4000
 POOL_BYTES = 256 << 20
@@ -18,23 +21,30 @@ WORK_BYTES = 96 << 10
 """Notes of a block's pieces: of translate.MAX_PIECES and of the most that an instruction has."""
 
 
-class NativeMemory:
-    """Anonymous memory at a fixed address, read and written as 64-bit words."""
+class Memory:
+    """Memory at a fixed address, read and written as 64-bit words."""
+
+    def __init__(self, view: memoryview) -> None:
+        self.bytes = view
+        self.words = view.cast("Q")
+        self.address = ctypes.addressof(ctypes.c_char.from_buffer(view))
+        self.size = len(view)
+
+
+class NativeMemory(Memory):
+    """Anonymous memory."""
 
     def __init__(self, size: int) -> None:
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
         self._map = mmap.mmap(-1, size, flags=flags)
-        self.bytes = memoryview(self._map)
-        self.words = self.bytes.cast("Q")
-        self.address = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
-        self.size = size
+        super().__init__(memoryview(self._map))
 
     def zero(self) -> None:
         """Give all of it back to the system: it reads as 0 again."""
         self._map.madvise(mmap.MADV_DONTNEED)
 
 
-def place_bytes(data: bytes) -> NativeMemory:
+def place_bytes(data: bytes | memoryview) -> NativeMemory:
     """A table in native memory."""
     memory = NativeMemory((len(data) + 4095) & ~4095)
     memory.bytes[: len(data)] = data

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from jitemu.messages import fail
-from jitemu.runtime.codetable import BlockRecord, Control
+from jitemu.runtime.layouts import BlockRecord, Control
 
 if TYPE_CHECKING:
     from jitemu.runtime.engine import CodeSpace

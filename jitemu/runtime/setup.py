@@ -6,12 +6,14 @@ import os
 import struct
 import time
 
+from jitemu import cachedir
 from jitemu.backend_llvm import cache
 from jitemu.backend_llvm.objects import Blob, patch
+from jitemu.runtime.records import Memory, place_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from jitemu.runtime.guest import Guest
@@ -28,21 +30,25 @@ _CONTEXT = {
 class Translation:
     """All that running a guest needs from the code generator."""
 
-    def __init__(self, saved: Mapping[str, Any], name: str) -> None:
+    def __init__(self, saved: Mapping[str, Any], tables: memoryview, name: str) -> None:
         self.name = name
         """Changes with the guest's processor, jitemu's files and the host processor."""
-        self.tables: dict[str, bytes] = saved["tables"]
+        self.tables = {
+            table: Memory(tables[start : start + size])
+            for table, (start, size) in saved["tables"].items()
+        }
         self.library = Blob(*saved["library"])
         self.functions: dict[str, int] = saved["functions"]
         self.names: list[tuple[str, str]] = saved["names"]
         """Name and extension of each definition, by index."""
+        self._instead: dict[int, bytes] = saved["instead"]
         self._stubs: dict[str, tuple[bytes, list[tuple[int, str, str, int]]]] = saved["stubs"]
 
     def instead(self, guest: Guest, ctx: int) -> bytes:
         """For each definition the index of the one that takes its place in a context."""
-        index = {name: i for i, (name, _) in enumerate(self.names)}
-        chosen = [index[guest.instead(*names, ctx, index) or names[0]] for names in self.names]
-        return struct.pack(f"<{len(chosen)}I", *chosen)
+        if ctx not in self._instead:
+            self._instead[ctx] = _instead(guest, ctx, self.names)
+        return self._instead[ctx]
 
     def replaced(self, guest: Guest, ctx: int) -> list[str]:
         """Extensions of which instructions do something else in a context."""
@@ -69,24 +75,33 @@ class Translation:
 def translation_for(guest: Guest, use_cache: bool = True) -> Translation:
     """The guest's translation.  Without ``use_cache`` what is built is not kept."""
     name = f"{guest.name}-{guest.variant}-{cache.fingerprint(guest.frontend)}"
-    path = os.path.join(cache.folder(), cache.STENCILS, name)
-    saved = cache.load(path)
-    if saved is not None:
+    path = os.path.join(cachedir.folder(), cachedir.STENCILS, name)
+    found = cache.load(path)
+    if found is not None:
         cache.mark_used(path, time.time())
+        saved, tables = found
     else:
-        saved = _build(guest)
-        if use_cache and not cache.save(path, saved):
+        saved, data = _build(guest)
+        tables = place_bytes(data).bytes
+        if use_cache and not cache.save(path, saved, data):
             from jitemu.messages import warn
 
             warn(
-                f"{cache.folder()}: cannot keep stencils there; make it a folder that only you "
+                f"{cachedir.folder()}: cannot keep stencils there; make it a folder that only you "
                 "can write, or set XDG_CACHE_HOME"
             )
     guest.target.functions.update(saved["functions"])
-    return Translation(saved, name)
+    return Translation(saved, tables, name)
 
 
-def _build(guest: Guest) -> dict[str, Any]:
+def _instead(guest: Guest, ctx: int, names: Sequence[tuple[str, str]]) -> bytes:
+    index = {name: i for i, (name, _) in enumerate(names)}
+    chosen = [index[guest.instead(*pair, ctx, index) or pair[0]] for pair in names]
+    return struct.pack(f"<{len(chosen)}I", *chosen)
+
+
+def _build(guest: Guest) -> tuple[dict[str, Any], bytes]:
+    """What is saved of a guest's code generation, and its tables, each at a page of its own."""
     from jitemu.backend_llvm.stencilset import StencilSet, general_keys
     from jitemu.runtime.progress import building
     from jitemu.runtime.tables import build_tables
@@ -96,13 +111,21 @@ def _build(guest: Guest) -> dict[str, Any]:
     with building("Building stencils for this processor (first use)") as progress:
         stencils.build(keys, progress)
     blob = stencils.library
-    return {
-        "tables": build_tables(stencils, guest.decoder, guest.illegal),
+    places: dict[str, tuple[int, int]] = {}
+    tables = bytearray()
+    for name, data in build_tables(stencils, guest.decoder, guest.illegal).items():
+        places[name] = len(tables), (len(data) + 7) & ~7
+        tables += data.ljust((len(data) + cache.PAGE - 1) & -cache.PAGE, b"\0")
+    names = [(i.name, i.when) for i in guest.isa.instructions.values()]
+    saved: dict[str, Any] = {
+        "tables": places,
         "library": (blob.code, blob.symbols, blob.relocations),
         "functions": dict(guest.target.functions),
-        "names": [(i.name, i.when) for i in guest.isa.instructions.values()],
+        "names": names,
+        "instead": {ctx: _instead(guest, ctx, names) for ctx in range(guest.contexts)},
         "stubs": {n: (stencils.stencils[n][0], list(stencils.stencils[n][1])) for n in STUBS},
     }
+    return saved, bytes(tables)
 
 
 STUBS = ("link", "far")

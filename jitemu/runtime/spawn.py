@@ -9,11 +9,16 @@ from __future__ import annotations
 
 import ctypes
 import os
-import signal
-from collections.abc import Sequence
 
 from jitemu.ir.native import hostcall, load64, native
 from jitemu.ir.state import RuntimeState
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Sequence
+else:
+    import _signal as signal
 
 # x86-64 Linux
 _DUP2, _CLONE, _EXECVE, _EXIT, _CHDIR, _SETSID = 33, 56, 59, 60, 80, 112

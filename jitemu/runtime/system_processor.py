@@ -9,10 +9,10 @@ from collections import deque
 from collections.abc import Callable
 
 from jitemu.memory.physical import BusError, MemoryFault, PhysicalSpace
-from jitemu.runtime.codetable import BlockRecord
 from jitemu.runtime.engine import CodeSpace, Processor
+from jitemu.runtime.exits import REQUEST_INTERRUPT
 from jitemu.runtime.guest import Guest
-from jitemu.runtime.lookup import REQUEST_INTERRUPT
+from jitemu.runtime.layouts import BlockRecord
 from jitemu.runtime.records import NativeMemory, Record
 from jitemu.runtime.setup import Translation
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from jitemu.backend_llvm.stencils import Key, Shape, Stencil, Target, specials
 from jitemu.backend_llvm.stencilset import StencilSet
 from jitemu.isa import Decoder, Instruction, Isa, Node
-from jitemu.runtime.translate import (
+from jitemu.runtime.translator_layouts import (
     ENDS,
     FALLS,
     JUMPS,

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import _thread
 import os
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable
 
 from jitemu.backend_llvm.objects import Blob, Region
 from jitemu.backend_llvm.packs import context_of
 from jitemu.runtime import descriptors
-from jitemu.runtime.codetable import Control
 from jitemu.runtime.engine import PAGE, CodeSpace, Processor
+from jitemu.runtime.exits import REQUEST_SAMPLE
 from jitemu.runtime.known import Candidate, KnownRegions, packs_folder, same_code
-from jitemu.runtime.lookup import REQUEST_SAMPLE
+from jitemu.runtime.layouts import Control
 from jitemu.runtime.records import Record
-from jitemu.runtime.spawn import start_apart
 from jitemu.runtime.worker import reader, receive, send
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable
     from typing import BinaryIO, Protocol
+
+    Snapshot = Callable[[int], tuple["Pieces", Callable[[], bool]]]
+    """Guest code around a hot pc, and a function that tells whether it is still the same."""
 
     class Model(Protocol):
         """A guest's processor model."""
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
         @property
         def flags(self) -> frozenset[str]: ...
 else:
+    import _signal as signal
+
     Protocol = object
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -53,8 +57,6 @@ REGION_LIMIT = 300
 
 Pieces = list[tuple[int, bytes]]
 """Guest code: (guest address, bytes)."""
-Snapshot = Callable[[int], tuple[Pieces, Callable[[], bool]]]
-"""Guest code around a hot pc, and a function that tells whether it is still the same."""
 
 
 class Job:
@@ -93,6 +95,8 @@ class Worker:
         self.requests: BinaryIO = os.fdopen(ours, "wb", buffering=0, closefd=False)
         self.results: BinaryIO = os.fdopen(results, "rb", buffering=0, closefd=False)
         # Neither the guest's folder nor its environment decides what is imported.
+        from jitemu.runtime.spawn import start_apart
+
         start_apart(spawn, [sys.executable, "-I", "-c", _START], (theirs, answers, nowhere))
         for file in (theirs, answers, nowhere):
             descriptors.close(file)
@@ -121,7 +125,7 @@ class Tiers:
         self.worker: Worker | None = None
         self.queue: dict[int, Job] = {}
         """Waiting jobs by the address of their head's record, in order of time."""
-        self.queue_lock = threading.Lock()
+        self.queue_lock = _thread.allocate_lock()
         """Around queue, compiling and worker."""
         self.compiling: Job | None = None
         self.done: list[Job] = []
@@ -191,7 +195,7 @@ class Tiers:
         """Begin to sample."""
         if self.threshold == EVERY_BLOCK:
             return
-        threading.Thread(target=self._sample, name="jitemu-sampler", daemon=True).start()
+        _thread.start_new_thread(self._sample, ())
 
     def stop(self) -> None:
         """No more samples, and no worker."""
@@ -205,7 +209,7 @@ class Tiers:
         if self.worker is not None:
             self.worker.close()
             self.worker = None
-        self.queue_lock = threading.Lock()
+        self.queue_lock = _thread.allocate_lock()
         self.queue.clear()
         self.compiling = None
         self.done.clear()
@@ -269,7 +273,7 @@ class Tiers:
             folder = packs_folder(self.cache_name) if self.cache_name else ""
             kept = (folder, self.cache_name)
             send(self.worker.requests, (self.space.guest.name, *model, *kept))
-            threading.Thread(target=self._read, args=(self.worker,), daemon=True).start()
+            _thread.start_new_thread(self._read, (self.worker,))
         return self.worker
 
     def _read(self, worker: Worker) -> None:

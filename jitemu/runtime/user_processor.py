@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 import ctypes
-import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
 
 from jitemu.runtime import faults
 from jitemu.runtime.arena import libc, set_segment_base
-from jitemu.runtime.codetable import FLAG_SHARED, BlockRecord, Control
 from jitemu.runtime.engine import CodeSpace, Processor
+from jitemu.runtime.exits import EXIT_FAULT, EXIT_WRITTEN
 from jitemu.runtime.guest import Guest
-from jitemu.runtime.lookup import EXIT_FAULT, EXIT_WRITTEN
+from jitemu.runtime.layouts import FLAG_SHARED, BlockRecord, Control
 from jitemu.runtime.records import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from typing import Protocol
 
     from jitemu.runtime.setup import Translation
 else:
+    import _signal as signal
+
     Protocol = object
 
 PAGE = 4096
 _SEGV_MAPERR, _SEGV_ACCERR = 1, 2
 _PROT_READ, _PROT_WRITE = 1, 2
-CONTEXTS = 3
-"""Translation contexts: instruction sets (arm), kinds of rounding modes (riscv)."""
 
 
 class NoCode(Exception):
@@ -56,13 +54,32 @@ class GuestMemory(Protocol):
         ...
 
 
+class _Changing:
+    """Holds the space's lock and the one that native code takes."""
+
+    def __init__(self, space: UserSpace, processor: Processor) -> None:
+        self._space = space
+        self._processor = processor
+
+    def __enter__(self) -> None:
+        self._space.lock.acquire()
+        while not self._processor.native("lock_code"):
+            time.sleep(0.0001)
+
+    def __exit__(self, *_: object) -> None:
+        self._space.tables.set(Control.LOCK, 0)
+        self._space.lock.release()
+
+
 class UserSpace(CodeSpace):
     """Translated code of one process, with the pages it was made from."""
+
+    split_arena = False
 
     def __init__(self, guest: Guest, translation: Translation, memory: GuestMemory) -> None:
         super().__init__(guest, translation)
         self.memory = memory
-        for number in range(CONTEXTS):
+        for number in range(guest.contexts):
             self.make_context(number)
         self.pages: set[int] = set()
         """Pages that native code knows."""
@@ -72,46 +89,14 @@ class UserSpace(CodeSpace):
         """Called when a page has become known."""
         self.exact = False
         """Regions have the guest's registers in the state at each access to memory."""
-        self._pipe = (-1, -1)
-        os.register_at_fork(
-            before=self._before_fork,
-            after_in_parent=self._after_fork_parent,
-            after_in_child=self._after_fork_child,
-        )
-
-    def _before_fork(self) -> None:
-        self._pipe = os.pipe()
-
-    def _after_fork_parent(self) -> None:
-        """Wait until the child has its own copy of the code."""
-        receive, send = self._pipe
-        os.close(send)
-        os.read(receive, 1)
-        os.close(receive)
-
-    def _after_fork_child(self) -> None:
-        self.arena.separate(self.tables.get(Control.NEXT) - self.arena.base)
-        delta = self.arena.writable - self.arena.base & (1 << 64) - 1
-        self.tables.set(Control.DELTA, delta)
-        self.tables.set(Control.LOCK, 0)
-        self.lock = threading.RLock()
-        for fd in self._pipe:
-            os.close(fd)
 
     def share(self) -> None:
         """From now on several host threads run this code."""
         self.tables.set(Control.FLAGS, self.tables.get(Control.FLAGS) | FLAG_SHARED)
 
-    @contextmanager
-    def changing(self, processor: Processor) -> Generator[None]:
+    def changing(self, processor: Processor) -> AbstractContextManager[object]:
         """Change the records, alone among all threads."""
-        with self.lock:
-            while not processor.native("lock_code"):
-                time.sleep(0.0001)
-            try:
-                yield
-            finally:
-                self.tables.set(Control.LOCK, 0)
+        return _Changing(self, processor)
 
     def add_page(self, number: int, processor: UserProcessor) -> None:
         """Let native code translate from a page; what the guest could write is guarded."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import marshal
 import os
-import select
 import sys
 import time
 
@@ -113,6 +112,8 @@ def _serve(guest: Guest, message: Any, sink: BinaryIO, store: Store | None) -> N
 def _next(source: BinaryIO, store: Store | None) -> Any:
     """The next request; what was compiled is kept meanwhile."""
     if store is not None and store.unsaved:
+        import select
+
         waiting = store.since + SAVE_SECONDS - time.monotonic()
         idle = not select.select([source], [], [], IDLE_SECONDS)[0]
         if idle or waiting < 0:

@@ -8,8 +8,8 @@ from jitemu.frontends.riscv import inspect
 from jitemu.frontends.riscv.privileged import EXIT_SBI, EXIT_WFI, PRIV_M, privilege_of
 from jitemu.frontends.riscv.registers import F_NAMES, X_NAMES
 from jitemu.runtime.engine import PAGE
+from jitemu.runtime.exits import REQUEST_INTERRUPT
 from jitemu.runtime.guests import riscv64_system
-from jitemu.runtime.lookup import REQUEST_INTERRUPT
 from jitemu.runtime.setup import translation_for
 from jitemu.runtime.system_processor import SystemProcessor, SystemSpace
 from jitemu.runtime.tiers import THRESHOLD, Pieces, Tiers

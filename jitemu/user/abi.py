@@ -108,7 +108,7 @@ class Abi:
 
 def abi_named(name: str, config: UserConfig) -> Abi:
     """The guest of this name."""
-    from importlib import import_module
+    from jitemu.light import import_module
 
     abi: Abi = import_module(f"jitemu.user.{name}").make_abi(config)
     return abi

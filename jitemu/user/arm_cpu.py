@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from typing import TYPE_CHECKING
 
 from jitemu.frontends.arm.registers import (
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from jitemu.user.memory import GuestSpace
     from jitemu.user.run import UserConfig
 
-_SI_KERNEL, _BUS_ADRALN = 128, 1
+_SIGBUS, _SI_KERNEL, _BUS_ADRALN = 7, 128, 1
 _THUMB = 1 << 5
 _IT_LOW, _IT_HIGH = 25, 10
 """Where CPSR has bits 1:0 and 7:2 of ITSTATE."""
@@ -53,7 +52,7 @@ class ArmEngineCpu(EngineCpu):
     def _fault(self, address: int, number: int, code: int) -> None:
         """An address that no host has is ARM's alignment fault (``S.aligned``)."""
         if code == _SI_KERNEL:
-            number, code, address = signal.SIGBUS, _BUS_ADRALN, self._misaligned()
+            number, code, address = _SIGBUS, _BUS_ADRALN, self._misaligned()
         super()._fault(address, number, code)
 
     def _misaligned(self) -> int:
@@ -126,7 +125,7 @@ class ArmEngineCpu(EngineCpu):
 def make_cpu(config: UserConfig, space: GuestSpace) -> ArmEngineCpu:
     """The first thread's processor."""
     from jitemu.frontends.arm.cpu import parse_cpu
-    from jitemu.runtime.guests import arm_user
+    from jitemu.runtime.guest_arm import arm_user
 
     model = parse_cpu(config.cpu)
     return ArmEngineCpu(*make_engine(arm_user(model), model, config, space))

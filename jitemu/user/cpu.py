@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol
@@ -11,7 +9,7 @@ else:
     Protocol = object
 
 
-class ExitKind(IntEnum):
+class ExitKind:
     """Why ``GuestCpu.run`` came back."""
 
     SYSCALL = 0
@@ -63,7 +61,7 @@ class GuestCpu(Protocol):
         """At SYSCALL: the pc goes behind the calling instruction."""
         ...
 
-    def run(self) -> ExitKind:
+    def run(self) -> int:
         """Run until something needs the operating system.  The GIL is released meanwhile."""
         ...
 
@@ -83,8 +81,8 @@ class GuestCpu(Protocol):
         """The guest handles faults: from now on every register is exact at FAULT."""
         ...
 
-    def after_fork(self) -> None:
-        """Called in the child of a fork, where only the calling thread exists."""
+    def fork(self) -> int:
+        """Fork the host process: 0 in the child, where only this processor is left."""
         ...
 
     def release(self) -> None:

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import ctypes
 import errno
-from collections.abc import Callable
 from ctypes import addressof, create_string_buffer, get_errno
 from os import getpid
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 PAGE = 4096

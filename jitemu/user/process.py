@@ -6,8 +6,8 @@ import errno
 import os
 import struct
 from _thread import allocate_lock, get_ident, start_new_thread
-from contextlib import suppress
 
+from jitemu.light import suppress
 from jitemu.messages import UserError
 from jitemu.runtime import descriptors
 from jitemu.user.cpu import GuestCpu
@@ -232,7 +232,7 @@ class Process:
         if flags & CLONE_VFORK:
             ends = self._vfork_pipe()
         sp = thread.cpu.gpr(self.abi.sp)
-        pid = os.fork()
+        pid = thread.cpu.fork()
         if pid:
             if flags & CLONE_PARENT_SETTID:
                 with suppress(GuestFault):
@@ -270,7 +270,6 @@ class Process:
         thread.queue.clear()
         thread.tid = os.getpid()
         self.adopt(thread)
-        thread.cpu.after_fork()
         self.signals.after_fork()
 
     @staticmethod

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from jitemu.runtime.codetable import Control
-from jitemu.runtime.lookup import (
+import os
+
+from jitemu.runtime.exits import (
     EXIT_BREAKPOINT,
     EXIT_FENCE_I,
     EXIT_ILLEGAL,
     EXIT_REQUESTED,
     EXIT_SYSCALL,
 )
+from jitemu.runtime.layouts import Control
 from jitemu.runtime.tiers import THRESHOLD, Pieces, Tiers
 from jitemu.runtime.user_processor import PAGE, UserProcessor, UserSpace
 from jitemu.user.cpu import ExitKind
@@ -64,7 +66,7 @@ class EngineCpu(UserProcessor):
         """A general register = the low bits of v."""
         self.state.words[self._x + i] = v & self.word_mask
 
-    def run(self) -> ExitKind:  # type: ignore[override]
+    def run(self) -> int:
         """Run until the operating system is needed."""
         while True:
             reason = super().run()
@@ -87,12 +89,15 @@ class EngineCpu(UserProcessor):
         """Code there changes."""
         self.user_space.invalidate(start, size)
 
-    def after_fork(self) -> None:
-        """Only this thread's processor is left."""
-        self.user_space.processors[:] = [self]
-        self.adopt_thread()
-        if self.tiers is not None:
-            self.tiers.after_fork()
+    def fork(self) -> int:
+        """Fork the host process while no other thread changes code."""
+        with self.user_space.changing(self):
+            pid = os.fork()
+        if pid == 0:
+            self.user_space.processors[:] = [self]
+            if self.tiers is not None:
+                self.tiers.after_fork()
+        return pid
 
     def release(self) -> None:
         """The thread has ended."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 from jitemu.messages import fail
@@ -84,7 +85,7 @@ _CALLS = ("files", "polling", "memory", "net", "time", "process", "signals", "sy
 
 def _import_calls(abi: Abi) -> None:
     """Fill the table of system calls."""
-    from importlib import import_module
+    from jitemu.light import import_module
 
     for name in (*_CALLS, *abi.calls):
         import_module(f"jitemu.user.syscalls.{name}")
@@ -217,6 +218,12 @@ def run_user(config: UserConfig) -> int:
     _set_comm(os.fsencode(config.program))
     if config.reports is not None:
         process.before_exit = config.reports.write
+    if config.cache:
+        from jitemu import bundle
+
+        bundle.keep(f"user-{abi.name}")
+    gc.freeze()  # a fork's child need not look through what was made so far
+    gc.enable()
     status = process.run_main(thread)
     process.before_exit()
     return status

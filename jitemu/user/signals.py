@@ -15,7 +15,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import signal
 import struct
 from ctypes import addressof, create_string_buffer
 
@@ -23,8 +22,12 @@ from jitemu.user.hostcalls import host_call, libc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
+
     from jitemu.user.process import Process
     from jitemu.user.thread import GuestThread
+else:
+    import _signal as signal
 
 SIG_DFL, SIG_IGN = 0, 1
 SA_NOCLDSTOP, SA_NOCLDWAIT, SA_SIGINFO, SA_ONSTACK = 1, 2, 4, 0x08000000

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import errno
-import signal
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
 from ctypes import addressof, c_uint64, create_string_buffer
 
 from jitemu.user.cpu import ExitKind, GuestCpu
@@ -31,7 +28,12 @@ from jitemu.user.syscalls.table import bind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable
+
     from jitemu.user.process import Process
+else:
+    import _signal as signal
 
 _SYS_GETTID, _SYS_SIGTIMEDWAIT = 186, 128
 _OF_WRITES = bit(int(signal.SIGPIPE)) | bit(int(signal.SIGXFSZ))
@@ -50,6 +52,35 @@ class ThreadExit(Exception):
 
 class ProcessExit(ThreadExit):
     """The guest called exit_group."""
+
+
+class Waiting:
+    """While entered, the thread waits with another mask (None: with its own)."""
+
+    def __init__(self, thread: GuestThread, mask: int | None) -> None:
+        self._thread = thread
+        self._mask = mask
+
+    def __enter__(self) -> int:
+        """The address of the host's mask, or 0."""
+        thread = self._thread
+        if self._mask is None:
+            return 0
+        thread.saved_mask = thread.mask
+        thread.mask = self._mask & ~UNBLOCKABLE
+        if thread.deliverable():
+            thread.pending = True
+            raise InterruptedError(errno.EINTR, "a signal is waiting")
+        self._word = c_uint64(thread.process.signals.host_mask(thread.mask))
+        return addressof(self._word)
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        thread = self._thread
+        if self._mask is None or kind is not None:
+            return
+        thread.pending = thread.pending or thread.deliverable()
+        if not thread.pending:
+            thread.end_wait()
 
 
 class GuestThread:
@@ -102,7 +133,7 @@ class GuestThread:
             if self.pending or self.interrupted_call:
                 self.deliver()
 
-    def _trap(self, kind: ExitKind) -> None:
+    def _trap(self, kind: int) -> None:
         cpu = self.cpu
         if kind == ExitKind.FAULT:
             number, code, address = cpu.fault_signal, cpu.fault_code, cpu.fault_address
@@ -134,25 +165,12 @@ class GuestThread:
         if self.queue or self.process.signals.queue:
             self.pending = True
 
-    @contextmanager
-    def waiting(self, mask: int | None) -> Generator[int, None, None]:
+    def waiting(self, mask: int | None) -> Waiting:
         """A call that waits with another mask (ppoll): gives the address of the host's.
 
         The other mask stays for the delivery of what ended the wait.
         """
-        if mask is None:
-            yield 0
-            return
-        self.saved_mask = self.mask
-        self.mask = mask & ~UNBLOCKABLE
-        if self.deliverable():
-            self.pending = True
-            raise InterruptedError(errno.EINTR, "a signal is waiting")
-        word = c_uint64(self.process.signals.host_mask(self.mask))
-        yield addressof(word)
-        self.pending = self.pending or self.deliverable()
-        if not self.pending:
-            self.end_wait()
+        return Waiting(self, mask)
 
     def end_wait(self) -> None:
         """Back to the mask from before ``waiting``."""

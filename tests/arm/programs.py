@@ -12,8 +12,8 @@ from pathlib import Path
 from jitemu.frontends.arm.cpu import parse_cpu
 from jitemu.runtime.arena import libc
 from jitemu.runtime.engine import CodeSpace
-from jitemu.runtime.guests import arm_user
-from jitemu.runtime.lookup import EXIT_SYSCALL
+from jitemu.runtime.exits import EXIT_SYSCALL
+from jitemu.runtime.guest_arm import arm_user
 from jitemu.runtime.setup import translation_for
 from jitemu.runtime.tiers import Pieces, Tiers
 from jitemu.runtime.user_processor import UserProcessor, UserSpace

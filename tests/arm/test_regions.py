@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jitemu.backend_llvm.regions import Lifter, Request, region_text
 from jitemu.frontends.arm.cpu import parse_cpu
-from jitemu.runtime.guests import arm_user
+from jitemu.runtime.guest_arm import arm_user
 
 BASE = 0x10001
 """A pc word: Thumb."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from jitemu import cachedir
 from jitemu.backend_llvm import cache, packs, upkeep
 from jitemu.backend_llvm.objects import Blob, Region
 from jitemu.backend_llvm.packs import Kept, key_of
@@ -33,8 +34,8 @@ def made(head: int, code: bytes = b"\x90" * 50, used: int = 0) -> Kept:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the packs of NAME go, in a cache of the test's own."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    path = tmp_path / "jitemu" / cache.REGIONS / NAME
-    assert cache.make_private(str(path))
+    path = tmp_path / "jitemu" / cachedir.REGIONS / NAME
+    assert cachedir.make_private(str(path))
     return path
 
 
@@ -172,7 +173,7 @@ def test_one_process_tidies(folder: Path) -> None:
 
 
 def test_folder_of_others(folder: Path) -> None:
-    top = Path(cache.folder())
+    top = Path(cachedir.folder())
     for path in (top, folder):
         assert path.stat().st_mode & 0o777 == 0o700
         path.chmod(0o770)
@@ -186,7 +187,7 @@ def test_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(folder, [made(0x1000 * n) for n in range(1, 8)])
     assert main(["cache"]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert rows[0] == ["folder", cache.folder()]
+    assert rows[0] == ["folder", cachedir.folder()]
     size = sum(unit.bytes for unit in upkeep.units())
     assert rows[3][:2] == ["regions", "7"] and size > 1024
     assert rows[-1][-1] == "1G"

@@ -10,7 +10,7 @@ import pytest
 
 from jitemu.backend_llvm import regions
 from jitemu.frontends.riscv.i import EXIT_BREAKPOINT
-from jitemu.runtime.lookup import EXIT_REQUESTED
+from jitemu.runtime.exits import EXIT_REQUESTED
 from tests.engine.executors import UserMode, user_mode
 from tests.engine.guest_code import Program, put_code, record_at, register, set_registers
 from tests.engine.image import BLOCKS

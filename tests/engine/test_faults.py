@@ -17,7 +17,7 @@ from jitemu.frontends.riscv.state import PINNED, RiscvState, S, isa
 from jitemu.ir.interp import step
 from jitemu.ir.machine import PAGE, Machine, PagedMemory
 from jitemu.runtime.arena import libc
-from jitemu.runtime.lookup import EXIT_FAULT
+from jitemu.runtime.exits import EXIT_FAULT
 from tests.engine.blocks import QEMU_HAS, float_word
 from tests.engine.compare import pool
 from tests.engine.executors import CPU, UserMode, user_mode

@@ -12,7 +12,7 @@ import pytest
 
 from jitemu.frontends.riscv.i import EXIT_BREAKPOINT
 from jitemu.frontends.riscv.privileged import EXIT_WFI, SSI
-from jitemu.runtime.lookup import EXIT_REQUESTED, REQUEST_SAMPLE
+from jitemu.runtime.exits import EXIT_REQUESTED, REQUEST_SAMPLE
 from tests.engine.executors import Engine, user_mode
 from tests.engine.guest_code import Program, put_code, record_at, register, set_registers
 from tests.engine.image import BASE, BLOCKS, SCRATCH

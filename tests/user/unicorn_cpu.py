@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from typing import Any
 
@@ -100,7 +101,7 @@ class UnicornCpu:
     def set_fpr(self, i: int, v: int, /) -> None:
         self.uc.reg_write(_F[i], v)
 
-    def run(self) -> ExitKind:
+    def run(self) -> int:
         self._sync()
         self._trap = -1
         if self._kicked:
@@ -118,7 +119,7 @@ class UnicornCpu:
             return ExitKind.FAULT
         return self._kind()
 
-    def _kind(self) -> ExitKind:
+    def _kind(self) -> int:
         if self._trap == _ECALL:
             self.pc -= 4  # Unicorn stops after the ecall
             return ExitKind.SYSCALL
@@ -151,8 +152,8 @@ class UnicornCpu:
     def see_faults(self) -> None:
         pass  # one instruction at a time is exact
 
-    def after_fork(self) -> None:
-        pass
+    def fork(self) -> int:
+        return os.fork()
 
     def release(self) -> None:
         pass

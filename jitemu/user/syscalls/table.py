@@ -13,22 +13,21 @@ from __future__ import annotations
 
 import errno
 import struct
-from collections.abc import Callable
 from ctypes import c_char_p, c_void_p, cast, get_errno
 
 from jitemu.user.hostcalls import RAW, GuestError, GuestFault, read_string
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import TypeVar
 
     from jitemu.user.thread import GuestThread
 
-    H = TypeVar("H", bound=Callable[..., "int | None"])
-
-Handler = Callable[..., "int | None"]
-"""handler(thread, *arguments): the result or a negative errno; None leaves a0 and pc as
-the handler has set them."""
+    Handler = Callable[..., "int | None"]
+    """handler(thread, *arguments): the result or a negative errno; None leaves a0 and pc as
+    the handler has set them."""
+    H = TypeVar("H", bound=Handler)
 
 _EINTR = -errno.EINTR
 _EFAULT = -errno.EFAULT

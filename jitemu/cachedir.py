@@ -1,0 +1,68 @@
+"""The user's cache folder: files that are written whole or not at all, and are nobody else's."""
+
+from __future__ import annotations
+
+import os
+
+from jitemu.light import suppress
+
+KINDS = STENCILS, REGIONS, MODULES = "stencils", "regions", "modules"
+"""Folders below the cache folder, of what can be made again."""
+TEMPORARY = ".new"
+"""Ending of files that are being written."""
+_OTHERS_WRITE = 0o022
+
+
+def folder() -> str:
+    """The user's cache folder of jitemu."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(base):
+        base = os.path.join(os.path.expanduser("~"), ".cache")
+    return os.path.join(base, "jitemu")
+
+
+def is_private(path: str) -> bool:
+    """A folder that is this user's, and that nobody else can write."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return False
+    return status.st_uid == os.geteuid() and not status.st_mode & _OTHERS_WRITE
+
+
+def trusted() -> bool:
+    """The cache folder, where it exists, is the user's alone to write."""
+    return is_private(folder()) or not os.path.lexists(folder())
+
+
+def make_private(path: str) -> bool:
+    """Make a folder below the cache folder; False if it, or one on the way, cannot be used."""
+    try:
+        os.makedirs(os.path.dirname(folder()), exist_ok=True)
+        at = folder()
+        for name in ("", *os.path.relpath(path, at).split(os.sep)):
+            at = os.path.join(at, name)
+            if not os.path.isdir(at):
+                os.makedirs(at, 0o700, exist_ok=True)
+            if not is_private(at):
+                return False
+    except OSError:
+        return False
+    return True
+
+
+def write_file(path: str, pieces: list[bytes]) -> bool:
+    """Write a file below the cache folder whole or not at all; whether it is there."""
+    temporary = f"{path}.{os.getpid()}{TEMPORARY}"
+    if not make_private(os.path.dirname(path)):
+        return False
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with open(fd, "wb") as file:
+            file.writelines(pieces)
+        os.replace(temporary, path)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(temporary)
+        return False
+    return True
