@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from jitemu.frontends.arm.registers import (
     ADDRESS_BITS,
     FP_FLAGS,
@@ -19,6 +17,7 @@ from jitemu.frontends.arm.registers import (
 from jitemu.user.hostcalls import read_guest
 from jitemu.user.processor import EngineCpu, make_engine
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from jitemu.user.memory import GuestSpace
     from jitemu.user.run import UserConfig
