@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from jitemu.backend_llvm.loops import Place
 from jitemu.backend_llvm.stencil_keys import Target
-from jitemu.ir.code import Block
+from jitemu.ir.code import Block, Op
 from jitemu.ir.emitter import Emitter
 from jitemu.isa import Decoded, Decoder
 
@@ -113,17 +113,19 @@ class Lifter:
 
         So the whole of a long loop is lifted, of a hash function's rounds for example.
         """
+        frame, pc = place
         chain: dict[Place, Lifted] = {}
-        while place not in self.lifted:
-            item = self._instruction(place[1])
+        while len(chain) < LONGEST_CHAIN and (frame, pc) not in chain:
+            item = self._instruction(pc)
             if item is None or item.returns is not None or not item.successors:
                 return
-            if len(chain) == LONGEST_CHAIN or place in chain:
-                return
-            chain[place] = replace(item)
+            chain[frame, pc] = replace(item)
             on = item.following if item.following in item.successors else item.successors[0]
-            place = place[0], on
-        self.lifted.update(chain)
+            back = [s for s in item.successors if s <= pc and (frame, s) in self.lifted]
+            if back or (frame, on) in self.lifted:
+                self.lifted.update(chain)
+                return
+            pc = on
 
     def _called(self, place: Place, item: Lifted) -> list[Place]:
         """Go on behind a call, and in the function if it can be part of the region."""
@@ -184,7 +186,7 @@ class Lifter:
         else:
             successors = []
         call = returns = None
-        if last is not None and last.name != "branch" and any(op.name == "set" for op in ops):
+        if last is not None and last.name != "branch" and _links(ops, following):
             call = successors[0] if successors else None
             successors, returns = [], following
         if any(op.name == "skip" for op in ops) and following not in successors:
@@ -201,6 +203,11 @@ class Lifter:
             if frame == 0 and item.frame is None and (0, item.returns) in self.lifted:
                 found.append(item.returns or 0)
         return list(dict.fromkeys(found))
+
+    def goes_back(self, place: Place, other: Place) -> bool:
+        """Control that goes to the other place of the same frame goes back."""
+        address_of = self.decoder.address_of
+        return place[0] == other[0] and address_of(other[1]) <= address_of(place[1])
 
     def edges(self, place: Place) -> list[Place]:
         """The places of the region that control goes to from one."""
@@ -219,3 +226,8 @@ class Lifter:
         s.length = decoded.length
         decoded.build(s)
         return s
+
+
+def _links(ops: Iterable[Op], following: int) -> bool:
+    """The address of the next instruction is written to a register."""
+    return any(op.name == "set" and op.args[0].const == following for op in ops)

@@ -8,7 +8,7 @@ makes regions slower more often than faster.)
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 Place = tuple[int, int]
@@ -39,22 +39,31 @@ class Loop:
         return next((copies for most, copies in UNROLLED if len(self.body) <= most), 1)
 
 
+GoesBack = Callable[[Place, Place], bool]
+
+
 def find_loops(
-    items: Iterable[Place], edges: Mapping[Place, list[Place]], entries: Iterable[Place]
+    edges: Mapping[Place, list[Place]], entries: Iterable[Place], goes_back: GoesBack
 ) -> list[Loop]:
     """The loops of edges back that are entered at their heads only."""
-    before: dict[Place, list[Place]] = {place: [] for place in items}
+    before: dict[Place, list[Place]] = {place: [] for place in edges}
     for place, following in edges.items():
         for other in following:
             before[other].append(place)
     found: list[Loop] = []
     for latch, following in edges.items():
         for head in following:
-            if head[0] != latch[0] or head[1] > latch[1]:
+            if not goes_back(latch, head):
                 continue
             body = _body(head, latch, before)
             if not any(entry in body and entry != head for entry in entries):
-                found.append(Loop(head, latch, body, _nests(body, head, latch, edges)))
+                nests = any(
+                    other in body and goes_back(place, other)
+                    for place in body
+                    for other in edges[place]
+                    if (place, other) != (latch, head)
+                )
+                found.append(Loop(head, latch, body, nests))
     return found
 
 
@@ -72,14 +81,3 @@ def _body(head: Place, latch: Place, before: Mapping[Place, list[Place]]) -> fro
                 body.add(place)
                 work.append(place)
     return frozenset(body)
-
-
-def _nests(
-    body: frozenset[Place], head: Place, latch: Place, edges: Mapping[Place, list[Place]]
-) -> bool:
-    return any(
-        other in body and other[0] == place[0] and other[1] <= place[1]
-        for place in body
-        for other in edges[place]
-        if (place, other) != (latch, head)
-    )

@@ -32,6 +32,7 @@ class RegionLowering(StencilLowering):
     ) -> None:
         super().__init__(target, Key("region", ""), (), cold=False)
         self.branches = True
+        self.address_of = lifter.decoder.address_of
         self.request = request
         self.lifted = lifter.lifted
         self.banks = Banks(target, [item.code for item in self.lifted.values()])
@@ -39,7 +40,7 @@ class RegionLowering(StencilLowering):
         self.entries = entries
         self.narrow = narrow_registers(item.code for item in self.lifted.values())
         edges = {place: lifter.edges(place) for place in self.lifted}
-        loops = find_loops(self.lifted, edges, [(0, pc) for pc in entries])
+        loops = find_loops(edges, [(0, pc) for pc in entries], lifter.goes_back)
         self.counted = find_counted(self.lifted, edges, loops)
         """By the branch back."""
         self.limits = {loop.head: loop for loop in self.counted.values()}
@@ -148,7 +149,7 @@ class RegionLowering(StencilLowering):
         if place not in self.lifted:
             self.exits.setdefault(pc, len(self.exits))
             return f"out.{pc:x}"
-        if pc <= self.current:
+        if self.address_of(pc) <= self.address_of(self.current):
             short = self.short.get(place)
             if short is not None and (self.frame, self.current) in short.body:
                 return f"again.{_name(place)}"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from bench import compare, machine, measure, table
 from bench.inputs import Inputs
-from bench.model import CONTESTANTS, DEFAULT_CONTESTANTS, Row
+from bench.model import CONTESTANTS, DEFAULT_CONTESTANTS, GUESTS, RISCV64, Row, contestant
 from bench.results import Report, read
 from bench.rows import ROWS
 from bench.session import Plan, Session, installed
@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
         default=",".join(DEFAULT_CONTESTANTS),
         help=f"who runs, of {', '.join(CONTESTANTS)} (default: %(default)s)",
     )
+    add("--guest", choices=GUESTS, default=RISCV64.name, help="(default: %(default)s)")
     add("--cpu", action="store_true", help="compare processor time (where others use the machine)")
     add("--json", type=Path, metavar="FILE", help="save every sample and the summary")
     add("--against", type=Path, metavar="FILE", help="compare with what --json saved before")
@@ -62,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PERCENT",
         help="with --against: exit status 1 if a row is slower by more (default: %(default)s)",
     )
-    add("--root", default="", metavar="DIR", help="riscv64 sysroot (default: jitemu get)")
+    add("--root", default="", metavar="DIR", help="the guest's sysroot (default: jitemu get)")
     add("--linux", default="", metavar="DIR", help="folder of Image and initramfs-small.cpio.gz")
     add(
         "--jitemu-cmd",
@@ -108,18 +109,20 @@ def _run(words: Sequence[str] | None) -> int:
     if options.json and not options.json.absolute().parent.is_dir():
         fail(f"--json {options.json}: no such folder")
     before = read(options.against) if options.against else None
-    sides = [CONTESTANTS[name] for name in _sides(options.sides)]
+    guest = GUESTS[options.guest]
+    sides = [contestant(name, guest) for name in _sides(options.sides)]
     plan = Plan(installed(sides, rows), rounds, options.scale, options.timeout, options.cpu)
     report = Report(
-        machine.describe(),
+        machine.describe(guest),
         {
+            "guest": guest.name,
             "rounds": rounds,
             "scale": options.scale,
             "jitemu": options.jitemu_cmd,
             "cpu": options.cpu,
         },
     )
-    inputs = Inputs(shlex.split(options.jitemu_cmd), options.root, options.linux)
+    inputs = Inputs(shlex.split(options.jitemu_cmd), guest, options.root, options.linux)
     measure.adopt()
     Session(plan, inputs, report).run(rows)
     if options.json:

@@ -14,8 +14,9 @@ from jitemu.messages import fail
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from bench.model import Guest
+
 PROGRAMS = Path(__file__).parent / "programs"
-GUEST_COMPILER = "riscv64-linux-gnu-gcc"
 HOST_COMPILER = "gcc"
 # No contraction: a multiply and an add round twice on every machine, so that checksums of
 # floating-point work are the same everywhere; programs say fma() where they want it.
@@ -44,22 +45,25 @@ def sources() -> list[str]:
     return sorted(path.stem for path in PROGRAMS.glob("*.c"))
 
 
-def build(name: str, compiler: str) -> Path:
-    """The program ``name`` built by ``compiler``; UserError when that cannot be done."""
+def build(name: str, guest: Guest | None) -> Path:
+    """The program ``name`` for a guest or the host; UserError when that cannot be done."""
+    compiler = guest.compiler if guest else HOST_COMPILER
+    flags = (*FLAGS, *guest.flags) if guest else FLAGS
     if not shutil.which(compiler):
-        package = "gcc-riscv64-linux-gnu" if compiler == GUEST_COMPILER else compiler
-        fail(f"{compiler} is not installed; apt install {package}")
+        fail(f"{compiler} is not installed; apt install {guest.package if guest else compiler}")
     source = PROGRAMS / f"{name}.c"
-    content = b"\0".join(p.read_bytes() for p in (source, PROGRAMS / "bench.h"))
+    text = source.read_bytes()
+    headers = [p for p in sorted(PROGRAMS.glob("*.h")) if f'"{p.name}"'.encode() in text]
+    content = b"\0".join([text, *(p.read_bytes() for p in headers)])
     version = subprocess.run([compiler, "--version"], capture_output=True, check=False).stdout
-    key = hashlib.sha256(b"\0".join([content, version, repr(FLAGS).encode()])).hexdigest()[:16]
+    key = hashlib.sha256(b"\0".join([content, version, repr(flags).encode()])).hexdigest()[:16]
     path = cache_folder() / "programs" / f"{name}-{compiler}-{key}"
     if path.exists():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f"{path.name}.{os.getpid()}")
     made = subprocess.run(
-        [compiler, *FLAGS, "-o", str(scratch), str(source), "-lm"],
+        [compiler, *flags, "-o", str(scratch), str(source), "-lm"],
         capture_output=True,
         text=True,
         check=False,

@@ -16,7 +16,7 @@ from jitemu.messages import fail, note
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from bench.model import Contestant, Row
+    from bench.model import Contestant, Guest, Row
 
 # Inside a guest's initramfs overlay.
 PROGRAM_IN_GUEST = "bench/program"
@@ -26,10 +26,13 @@ DISK_KIB = 1 << 20  # of the disk that rows read and write
 class Inputs:
     """Fills in templates.  What a template does not name is neither built nor fetched."""
 
-    def __init__(self, jitemu: Sequence[str], root: str = "", linux: str = "") -> None:
-        """``root``: a riscv64 sysroot; ``linux``: a folder with Image and initramfs."""
+    def __init__(
+        self, jitemu: Sequence[str], guest: Guest, root: str = "", linux: str = ""
+    ) -> None:
+        """``root``: the guest's sysroot; ``linux``: a folder with Image and initramfs."""
         self.jitemu = tuple(jitemu)
-        self._given = {"riscv64-root": root, "riscv64-linux": linux}
+        self.guest = guest
+        self._given = {guest.root: root, "riscv64-linux": linux}
         self._found: dict[str, Path] = {}
 
     def command(
@@ -52,9 +55,9 @@ class Inputs:
         makers: dict[str, Callable[[], object]] = {
             "n": lambda: size,
             "python": lambda: sys.executable,
-            "program": lambda: build.build(row.source, build.GUEST_COMPILER),
-            "native": lambda: build.build(row.source, build.HOST_COMPILER),
-            "root": lambda: self.folder("riscv64-root"),
+            "program": lambda: build.build(row.source, self.guest),
+            "native": lambda: build.build(row.source, None),
+            "root": lambda: self.folder(self.guest.root),
             "scripts": lambda: Path(__file__).parent / "scripts",
             "image": lambda: self.folder("riscv64-linux") / "Image",
             "initrd": self._initramfs,
@@ -69,11 +72,11 @@ class Inputs:
         return word.format_map({name: makers[name]() for name in names})
 
     def folder(self, guest: str) -> Path:
-        """The folder of a fetched guest (riscv64-root: the sysroot itself)."""
+        """The folder of a fetched guest (of programs: the sysroot itself)."""
         if guest not in self._found:
             given = self._given[guest]
             path = Path(given).resolve() if given else self._fetch(guest)
-            probe = path / ("usr/bin" if guest == "riscv64-root" else "Image")
+            probe = path / ("usr/bin" if guest == self.guest.root else "Image")
             if not probe.exists():
                 fail(f"{path}: no {probe.name} in it; it should hold {guest}")
             self._found[guest] = path
@@ -105,7 +108,7 @@ class Inputs:
 
     def _overlay(self, row: Row, initramfs: str) -> Path:
         """The guest's initramfs with a second archive behind it that holds the program."""
-        program = build.build(row.source, build.GUEST_COMPILER)
+        program = build.build(row.source, self.guest)
         first = (self.folder("riscv64-linux") / initramfs).read_bytes()
         archive = Cpio()
         archive.file(PROGRAM_IN_GUEST, program.read_bytes(), 0o755)

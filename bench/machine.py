@@ -6,9 +6,13 @@ import os
 import platform
 import subprocess
 import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bench.model import Guest
 
 
-def describe() -> dict[str, str]:
+def describe(guest: Guest) -> dict[str, str]:
     """CPU, kernel, load, versions; nothing that names the machine."""
     return {
         "date": time.strftime("%Y-%m-%d %H:%M:%S %z"),
@@ -17,7 +21,7 @@ def describe() -> dict[str, str]:
         "kernel": platform.release(),
         "load": " ".join(f"{load:.2f}" for load in os.getloadavg()),
         "python": platform.python_version(),
-        "qemu": _first_line("qemu-riscv64", "--version"),
+        "qemu": _first_line(f"qemu-{guest.name}", "--version"),
         "revision": _first_line("git", "-C", os.path.dirname(__file__), "describe", "--always"),
     }
 

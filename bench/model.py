@@ -30,6 +30,7 @@ class Row:
     span: tuple[str, str] | None = None  # take time and output between these console lines
     rate: str = ""  # regular expression: group 1 is bytes/s, measured instead of the time
     instructions: int = 0  # guest instructions for each unit of size: time is by instruction
+    guests: tuple[str, ...] = ()  # that it is for; empty: all
     only: str = ""  # the contestant whose part it measures; empty: all run it
 
     def scaled(self, scale: str) -> int:
@@ -47,6 +48,32 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Guest:
+    """A processor that programs are built and run for."""
+
+    name: str  # of jitemu's commands and of QEMU's programs
+    compiler: str
+    root: str  # the guest of ``jitemu get`` with its programs
+    system: bool = False  # it has machines as well
+    flags: tuple[str, ...] = ()  # for the compiler
+
+    @property
+    def package(self) -> str:
+        """Debian's package of the compiler."""
+        return "gcc-" + self.compiler.removesuffix("-gcc")
+
+
+RISCV64 = Guest("riscv64", "riscv64-linux-gnu-gcc", "riscv64-root", system=True)
+ARM = Guest(
+    "arm",
+    "arm-linux-gnueabihf-gcc",
+    "armhf-root",
+    flags=("-march=armv7-a", "-mfpu=neon-vfpv4"),
+)
+GUESTS = {guest.name: guest for guest in (RISCV64, ARM)}
+
+
+@dataclass(frozen=True)
 class Contestant:
     """Who runs the rows.  ``cold`` runs start with an empty cache folder, each one of them.
 
@@ -59,31 +86,31 @@ class Contestant:
     cold: bool = False
 
 
-def _jitemu(name: str, *options: str, cold: bool = False) -> Contestant:
-    return Contestant(
-        name,
-        ("{jitemu}", "user-riscv64", *options),
-        ("{jitemu}", "system-riscv64", *options),
-        cold,
-    )
-
-
 BASELINE = ("-hot-threshold", "0")
 QEMU = "qemu"
 NATIVE = "native"
-CONTESTANTS = {
-    c.name: c
-    for c in (
-        Contestant(NATIVE),
-        Contestant(QEMU, ("qemu-riscv64",), ("qemu-system-riscv64",)),
-        _jitemu("baseline", *BASELINE),
-        _jitemu("regions"),
-        _jitemu("no-cache", "-no-cache"),
-        _jitemu("baseline-cold", *BASELINE, cold=True),
-        _jitemu("regions-cold", cold=True),
-    )
+JITEMU: dict[str, tuple[tuple[str, ...], bool]] = {
+    "baseline": (BASELINE, False),
+    "regions": ((), False),
+    "no-cache": (("-no-cache",), False),
+    "baseline-cold": (BASELINE, True),
+    "regions-cold": ((), True),
 }
+"""Options, and whether each run starts with an empty cache."""
+CONTESTANTS = (NATIVE, QEMU, *JITEMU)
 DEFAULT_CONTESTANTS = (NATIVE, QEMU, "baseline", "regions")
+
+
+def contestant(name: str, guest: Guest) -> Contestant:
+    """One of CONTESTANTS for a guest."""
+    if name == NATIVE:
+        return Contestant(NATIVE)
+    if name == QEMU:
+        system = (f"qemu-system-{guest.name}",) if guest.system else ()
+        return Contestant(QEMU, (f"qemu-{guest.name}",), system)
+    options, cold = JITEMU[name]
+    system = ("{jitemu}", f"system-{guest.name}", *options) if guest.system else ()
+    return Contestant(name, ("{jitemu}", f"user-{guest.name}", *options), system, cold)
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def _in_guest(row: Row) -> Row:
 
 
 def _debian(name: str, about: str, size: int, *command: str, pattern: str = "") -> Row:
-    """A program of the riscv64 Debian sysroot."""
+    """A program of the guest's Debian sysroot."""
     guest = ("{user}", "-L", "{root}", "{root}/usr/bin/" + command[0], *command[1:])
     return Row(name, "debian", about, guest, size=size, pattern=pattern)
 
@@ -129,7 +129,15 @@ def _step(name: str, tier: str, about: str) -> Row:
     command = ("{python}", "-m", "bench.steps", name, "{program}")
     rate = r"([\d.]+) instructions/s"
     return Row(
-        f"step-{name}", "steps", about, command, source="mix", same=False, rate=rate, only=tier
+        f"step-{name}",
+        "steps",
+        about,
+        command,
+        source="mix",
+        same=False,
+        rate=rate,
+        only=tier,
+        guests=("riscv64",),
     )
 
 
@@ -181,6 +189,9 @@ ROWS = (
     _program("float", "mandelbrot", 750, "escape times, double"),
     _program("float", "spectral", 1850, "spectral norm, double"),
     _program("float", "filter", 480, "digital filters, single"),
+    _program("vector", "blend", 7000, "bytes blended, brightened, compared; vectors"),
+    _program("vector", "convolve", 5600, "16-bit filter with 32-bit sums; vectors"),
+    _program("vector", "vertices", 2000, "points turned by matrices, single; vectors"),
     _program("memory", "memcopy", 1100, "memcpy, memmove, memset"),
     _program("memory", "stride", 530, "reads and writes with strides"),
     _program("memory", "chase", 1700, "pointer chasing"),
@@ -195,16 +206,16 @@ ROWS = (
     _program("syscall", "clock", 12000, "clock_gettime"),
     _debian(
         "python-sum",
-        "python3.13, a sum of squares",
+        "python3, a sum of squares",
         2_000_000,
-        *("python3.13", "-S", "-B", "-c", "print(sum(i * i for i in range({n})))"),
+        *("python3", "-S", "-B", "-c", "print(sum(i * i for i in range({n})))"),
         pattern=r"^\d+\n$",
     ),
     _debian(
         "python-imports",
-        "python3.13, library imports",
+        "python3, library imports",
         0,
-        *("python3.13", "-B", "-c", "import json, re, decimal; print(json.dumps([1]))"),
+        *("python3", "-B", "-c", "import json, re, decimal; print(json.dumps([1]))"),
         pattern=r"^\[1\]\n$",
     ),
     _debian(
@@ -223,16 +234,16 @@ ROWS = (
     ),
     _debian(
         "python-long",
-        "python3.13, pure Python: dictionaries, sorting, text",
+        "python3, pure Python: dictionaries, sorting, text",
         20,
-        *("python3.13", "-S", "-B", "{scripts}/long.py", "{n}"),
+        *("python3", "-S", "-B", "{scripts}/long.py", "{n}"),
         pattern=r"^\d+\n$",
     ),
     _debian(
         "python-broad",
-        "python3.13, thirty modules imported, part of the library compiled",
+        "python3, thirty modules imported, part of the library compiled",
         60,
-        *("python3.13", "-B", "{scripts}/broad.py", "{n}"),
+        *("python3", "-B", "{scripts}/broad.py", "{n}"),
         pattern=r"^30 \d+\n$",
     ),
     _debian(

@@ -70,7 +70,13 @@ class _RowRun:
     def _template(self, contestant: Contestant) -> tuple[str, ...]:
         if self.row.only not in ("", contestant.name):
             return ()
-        return self.row.native if contestant.name == NATIVE else self.row.guest
+        if contestant.name == NATIVE:
+            return self.row.native
+        lacking = "{system}" in self.row.guest and not contestant.system
+        return () if lacking or self._for_another_guest() else self.row.guest
+
+    def _for_another_guest(self) -> bool:
+        return self.row.guests != () and self.inputs.guest.name not in self.row.guests
 
     def _reference(self) -> str:
         """Whose output is right: the native program's, or else QEMU's."""

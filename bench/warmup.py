@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from bench import build, machine, measure
-from bench.model import BASELINE
+from bench.model import BASELINE, RISCV64
 from jitemu.messages import UserError, fail
 
 if TYPE_CHECKING:
@@ -188,11 +188,11 @@ def _run(words: Sequence[str] | None) -> None:
     measure.adopt()
     setup = Setup(
         tuple(shlex.split(options.jitemu_cmd)),
-        build.build("progress", build.GUEST_COMPILER),
+        build.build("progress", RISCV64),
         *(options.turns, options.cpu, options.timeout),
     )
     found = curves(setup, options.rounds)
-    print(f"{machine.describe()['cpu']}, load {machine.describe()['load']}")
+    print(f"{machine.describe(RISCV64)['cpu']}, load {machine.describe(RISCV64)['load']}")
     show(found, setup)
     if options.png:
         draw(found, options.png, setup)

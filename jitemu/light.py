@@ -11,13 +11,22 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import ModuleType
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
 
 
 def import_module(name: str) -> ModuleType:
     """importlib's, for absolute names."""
     __import__(name)
     return sys.modules[name]
+
+
+def partial(function: Callable[..., T], *first: Any) -> Callable[..., T]:
+    """functools', for positional arguments."""
+    return lambda *rest: function(*first, *rest)
 
 
 class suppress:

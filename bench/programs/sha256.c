@@ -3,6 +3,17 @@
 
 static uint32_t round_constants[64];
 
+/* A number of 16-bit digits, the lowest first, multiplied. */
+static void times(uint16_t number[8], uint64_t by)
+{
+    uint64_t carry = 0;
+    for (int i = 0; i < 8; i++) {
+        carry += number[i] * by;
+        number[i] = (uint16_t)carry;
+        carry >>= 16;
+    }
+}
+
 /* The constants are the first 32 bits of the fractions of the cube roots of the first 64
  * primes (section 4.2.2), found here by integer cube root. */
 static void make_constants(void)
@@ -14,10 +25,13 @@ static void make_constants(void)
             prime &= p % d != 0;
         if (!prime)
             continue;
-        unsigned __int128 target = (unsigned __int128)p << 96, root = 0;
+        uint64_t root = 0;
         for (int bit = 34; bit >= 0; bit--) {
-            unsigned __int128 r = root | (unsigned __int128)1 << bit;
-            if (r * r * r <= target)
+            uint64_t r = root | UINT64_C(1) << bit;
+            uint16_t cube[8] = {1};
+            for (int i = 0; i < 3; i++)
+                times(cube, r);
+            if (((uint32_t)cube[7] << 16 | cube[6]) < p)
                 root = r;
         }
         round_constants[count++] = (uint32_t)root;

@@ -54,8 +54,12 @@ def _with(*names: str) -> frozenset[str]:
 
 _V7 = ("v7", "swp", "neon")
 MODELS = {
+    "ti925t": _with("swp"),
+    "arm946": _with("v5", "swp"),
+    "arm1026": _with("v5", "swp", "vfp2"),
     "arm926": _with("v5", "swp", "vfp2"),
     "arm1136": _with("v6", "swp", "vfp2"),
+    "arm11mpcore": _with("v6k", "swp", "vfp2"),
     "arm1176": _with("v6k", "swp", "vfp2"),
     "cortex-a7": _with(*_V7, "div", "vfp4"),
     "cortex-a8": _with(*_V7),

@@ -154,7 +154,13 @@ def _operation(name: str, code: int, flags: bool) -> None:
             f"shamt:5{function} {kind:02b}0 rm:4",
             shifted.replace("shamt[4:2]", f"shamt[4:2]{function}") + f"{kind:02b} rm:4",
         )
-        form(f"{shift}r", "rm rs", by_register(kind), f"rs:4 0 {kind:02b} 1 rm:4", "")
+        form(
+            f"{shift}r",
+            "rm rs",
+            by_register(kind, logical and flags),
+            f"rs:4 0 {kind:02b} 1 rm:4",
+            "",
+        )
 
 
 for _name, (_code, _) in {**ARITHMETIC, **LOGIC}.items():

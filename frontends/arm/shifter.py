@@ -105,14 +105,20 @@ def by_constant(kind: int) -> Callable[..., Shifted]:
     return lambda s, rm, shamt: SHIFTS[kind](s, s.reg(rm), shamt & 63)
 
 
-def by_register(kind: int) -> Callable[..., Shifted]:
-    """rm shifted by the low byte of rs; by 0 the carry stays."""
+def by_register(kind: int, carries: bool) -> Callable[..., Shifted]:
+    """rm shifted by the low byte of rs; by 0 the carry stays.
+
+    Only the carry needs 64 bits, where it is wanted (``carries``).
+    """
 
     def operand(s: S, rm: str, rs: str) -> Shifted:
-        amount = s.reg(rs) & 255
-        value, carry = SHIFTS[kind](s, s.reg(rm), amount.zext())
+        value, amount = s.reg(rm), s.reg(rs) & 255
+        result = (value << amount, value >> amount, value.sar(amount), value.rotl(-amount))[kind]
+        if not carries:
+            return result, None
+        _, carry = SHIFTS[kind](s, value, amount.zext())
         assert carry is not None
-        return value, amount.eq(0).select(s.flag(C), carry)
+        return result, amount.eq(0).select(s.flag(C), carry)
 
     return operand
 

@@ -71,6 +71,13 @@ class S(Emitter):
             return self.pc_read
         return self._file[index].trunc(32)
 
+    def aligned(self, address: Word, mask: Word | int) -> Word:
+        """An address for an access; where one of a mask's bits (of the low five) is set in it,
+        one that no host has, so that the access faults: an alignment fault."""
+        place = address.zext()
+        wrong = place & mask
+        return place if wrong.const == 0 else place | wrong << 59
+
     def set_reg(self, index: Register, value: Word) -> None:
         """Write a register; a write to r15 is a jump, once all else is done."""
         self._file[index] = value.zext()

@@ -145,8 +145,9 @@ def _exclusive(width: int, code: str, t32: str) -> None:
     suffix = {8: "b", 16: "h", 32: ""}[width]
 
     def ldrex(s: S, rt: Any, rn: Any, off: Word) -> None:
-        address = (s.reg(rn) + off.trunc(32)).zext()
-        value = s.load(address, width).zext()
+        word = s.reg(rn) + off.trunc(32)
+        address = word.zext()
+        value = s.load(s.aligned(word, width // 8 - 1), width).zext()
         s.set_field("reservation", address)
         s.set_field("reserved_value", value)
         s.set_reg(rt, value.trunc(32))
@@ -181,10 +182,10 @@ def _ordered(width: int, code: str, t32: str) -> None:
     suffix = {8: "b", 16: "h", 32: ""}[width]
 
     def lda(s: S, rt: Any, rn: Any) -> None:
-        s.set_reg(rt, s.load(s.reg(rn).zext(), width).zext(32))
+        s.set_reg(rt, s.load(s.aligned(s.reg(rn), width // 8 - 1), width).zext(32))
 
     def stl(s: S, rt: Any, rn: Any) -> None:
-        s.store(s.reg(rn).zext(), s.reg(rt).trunc(width))
+        s.store(s.aligned(s.reg(rn), width // 8 - 1), s.reg(rt).trunc(width))
         s.fence()
 
     load, store = "lda" + suffix, "stl" + suffix
@@ -226,7 +227,7 @@ _swap("swpb", 1, 8)
 def _exclusive_pair() -> None:
     def ldrexd(s: S, rt: Any, rb: Any, rn: Any) -> None:
         address = s.reg(rn).zext()
-        value = s.load(address, 64)
+        value = s.load(s.aligned(s.reg(rn), 7), 64)
         s.set_field("reservation", address)
         s.set_field("reserved_value", value)
         s.set_reg(rt, value.trunc(32))

@@ -25,6 +25,7 @@ from jitemu.runtime.translator_layouts import (
     KIND_RELATIVE,
     KIND_STATE,
     LEAF,
+    MAX_OPERANDS,
     NONE,
     STEPS,
     SYMBOL_AFTER,
@@ -58,7 +59,6 @@ _SYMBOLS = {
     "entry": SYMBOL_ENTRY,
     "after": SYMBOL_AFTER,
 }
-MAX_OPERANDS = 6
 
 
 def place_bytes(target: Target) -> bytes:

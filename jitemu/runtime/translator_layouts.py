@@ -6,6 +6,7 @@ from jitemu.runtime.layouts import BlockRecord, ExitRecord, Node
 
 LEAF = 0x8000_0000
 PAGE = 4096
+MAX_OPERANDS = 7
 
 
 class Insn:
@@ -20,7 +21,7 @@ class Insn:
     PREDICATE = 0x10
     """Lowest bit of its predicate; NONE if it has none."""
     OPERANDS = 0x18
-    LENGTH = 0x18 + 6 * 0x38
+    LENGTH = 0x18 + MAX_OPERANDS * 0x38
 
 
 class Operand:
@@ -49,11 +50,11 @@ ENDS, FALLS, JUMPS, STEPS = 1, 2, 4, 8
 """STEPS: it stands for several; CHOICE is the place of the function that gives their words."""
 
 # Symbols of relocations; below them, the operands' numbers.
-SYMBOL_PC, SYMBOL_NPC, SYMBOL_TARGET = 6, 7, 8
-SYMBOL_TLB, SYMBOL_MODE = 9, 10
-SYMBOL_NEXT, SYMBOL_COLD, SYMBOL_TAKEN = 11, 12, 13
-SYMBOL_SITE, SYMBOL_DELTA, SYMBOL_ENTRY = 14, 15, 16
-SYMBOL_AFTER = 17
+SYMBOL_PC, SYMBOL_NPC, SYMBOL_TARGET = range(MAX_OPERANDS, MAX_OPERANDS + 3)
+SYMBOL_TLB, SYMBOL_MODE = SYMBOL_TARGET + 1, SYMBOL_TARGET + 2
+SYMBOL_NEXT, SYMBOL_COLD, SYMBOL_TAKEN = range(SYMBOL_MODE + 1, SYMBOL_MODE + 4)
+SYMBOL_SITE, SYMBOL_DELTA, SYMBOL_ENTRY = range(SYMBOL_TAKEN + 1, SYMBOL_TAKEN + 4)
+SYMBOL_AFTER = SYMBOL_ENTRY + 1
 """Host address behind all pieces of the instruction."""
 KIND_64, KIND_32, KIND_8, KIND_RELATIVE = 0, 1, 2, 3
 
@@ -104,7 +105,7 @@ class Work:
     """1 for the first piece of a guest instruction."""
     FLAGS = 0x20
     VALUES = 0x28
-    LENGTH = 0x28 + 18 * 8
+    LENGTH = 0x28 + (SYMBOL_AFTER + 1) * 8
 
 
 MAX_PIECES = 96

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, cast
 
 from jitemu.frontends.arm.cpu import CpuModel, parse_cpu
 from jitemu.user.abi import Abi, AltStack
 from jitemu.user.cpu import GuestCpu
 from jitemu.user.reserved import ReservedSpace
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Protocol
+    from typing import Protocol, cast
 
     from jitemu.user.memory import GuestSpace
     from jitemu.user.process import Process
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from jitemu.user.thread import GuestThread
 else:
     Protocol = object
+
+    def cast(kind, value):
+        return value
+
 
 AT_PLATFORM, AT_HWCAP, AT_HWCAP2 = 15, 16, 26
 HWCAP = {

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from jitemu.frontends.arm.registers import (
     ADDRESS_BITS,
     FP_FLAGS,
@@ -16,12 +14,15 @@ from jitemu.frontends.arm.registers import (
     following,
     status,
 )
+from jitemu.user.hostcalls import read_guest
 from jitemu.user.processor import EngineCpu, make_engine
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from jitemu.user.memory import GuestSpace
     from jitemu.user.run import UserConfig
 
+_SIGBUS, _SI_KERNEL, _BUS_ADRALN = 7, 128, 1
 _THUMB = 1 << 5
 _IT_LOW, _IT_HIGH = 25, 10
 """Where CPSR has bits 1:0 and 7:2 of ITSTATE."""
@@ -46,6 +47,21 @@ class ArmEngineCpu(EngineCpu):
         """The pc goes behind the svc, and an IT block on to the next instruction."""
         pc = self.pc
         self.pc = following(pc, 2 if pc & 1 else 4)
+
+    def _fault(self, address: int, number: int, code: int) -> None:
+        """An address that no host has is ARM's alignment fault (``S.aligned``)."""
+        if code == _SI_KERNEL:
+            number, code, address = _SIGBUS, _BUS_ADRALN, self._misaligned()
+        super()._fault(address, number, code)
+
+    def _misaligned(self) -> int:
+        """The address that the instruction at pc accesses."""
+        decoder, pc = self.space.guest.decoder, self.pc
+        decoded = decoder.decode_at(pc, read_guest(decoder.address_of(pc), 4))
+        assert decoded is not None
+        exclusive = decoded.insn.stencil.startswith("ldrex")
+        offset = decoded.fields.get("off", 0) if exclusive else 0
+        return self.gpr(decoded.fields["rn"]) + offset & ADDRESS_BITS
 
     @property
     def tls(self) -> int:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import errno
 from ctypes import addressof, create_string_buffer, get_errno
 from struct import Struct
-from typing import TYPE_CHECKING, Any
 
 from jitemu.user.hostcalls import RAW, host_pointer, read_guest, read_string, write_guest
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from jitemu.user.syscalls.table import Row
     from jitemu.user.thread import GuestThread

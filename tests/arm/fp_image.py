@@ -181,6 +181,8 @@ def _usable(insn: Instruction, case: FpCase, reference: FpReference) -> bool:
     decoded = reference.decoder.decode_at(AT | case.thumb, case.code)
     if decoded is None or not predictable(insn, case, reference):
         return False
+    if decoded.fields.get("a"):  # it may fault
+        return False
     name = decoded.insn.stencil
     if "literal" in name or name == "vmsr" or name in ROUNDED_OTHERWISE:
         return False

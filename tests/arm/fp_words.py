@@ -9,7 +9,7 @@ import random
 import sys
 from collections import Counter
 
-from tests.arm.fp_compare import explain, predictable
+from tests.arm.fp_compare import explain, misaligned, predictable
 from tests.arm.fp_oracle import FpOracle, FpReference, fp_case_of
 from tests.arm.oracle import AT
 
@@ -63,6 +63,8 @@ def differences(count: int, seed: int) -> tuple[Counter[str], list[str]]:
         case = fp_case_of(rng, word.to_bytes(4, "little"), False)
         decoded = reference.decoder.decode_at(AT, case.code)
         if decoded is not None and not predictable(decoded.insn, case, reference):
+            continue
+        if misaligned(case, reference):
             continue
         wanted, got = oracle.run_fp(case), reference.run_fp(case)
         ended[wanted.core.how] += 1

@@ -53,8 +53,12 @@ class Case:
 
 MODELS = {
     "max": names.UC_CPU_ARM_MAX,
+    "ti925t": names.UC_CPU_ARM_TI925T,
+    "arm946": names.UC_CPU_ARM_946,
+    "arm1026": names.UC_CPU_ARM_1026,
     "arm926": names.UC_CPU_ARM_926,
     "arm1136": names.UC_CPU_ARM_1136,
+    "arm11mpcore": names.UC_CPU_ARM_11MPCORE,
     "arm1176": names.UC_CPU_ARM_1176,
     "cortex-a7": names.UC_CPU_ARM_CORTEX_A7,
     "cortex-a8": names.UC_CPU_ARM_CORTEX_A8,

@@ -50,6 +50,36 @@ def test_programs(build: Build, name: str, flags: str) -> None:
     assert done.stdout == wanted
 
 
+def own_program(folder: Path, name: str, *flags: str) -> Path:
+    """A static T32 program of this folder."""
+    program, source = folder / name, Path(__file__).with_name(f"{name}.c")
+    words = [str(COMPILER), "-O1", "-static", "-mthumb", *flags, source, "-o", program]
+    subprocess.run(words, check=True)
+    return program
+
+
+@needs_tools
+def test_alignment(tmp_path: Path) -> None:
+    """Accesses that ask for alignment are SIGBUS where they do not have it."""
+    program = own_program(tmp_path, "alignment", "-march=armv8-a", "-mfpu=neon-fp-armv8")
+    wanted = run((str(QEMU), program)).stdout
+    assert wanted.count("signal 7 code 1") == 14
+    assert run((*ENGINE, program)).stdout == wanted
+
+
+@needs_tools
+def test_faults_are_exact(tmp_path: Path) -> None:
+    """A handler sees all registers as they are, in blocks and in regions."""
+    bare = ("-nostdlib", "-ffreestanding", "-fno-stack-protector", "-D_GNU_SOURCE")
+    program = own_program(tmp_path, "exact", *bare, "-march=armv7-a", "-mfpu=neon")
+    wanted = subprocess.run([str(QEMU), program], capture_output=True, check=True).stdout
+    assert len(wanted) == 3 * 80
+    for threshold in ("0", "1"):
+        words = (*ENGINE, "-hot-threshold", threshold, program)
+        got = subprocess.run(words, capture_output=True, timeout=120, check=True)
+        assert got.stdout == wanted
+
+
 @needs_tools
 def test_code_made_at_run_time(build: Build) -> None:
     program = build("code", "-marm")

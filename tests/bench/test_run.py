@@ -10,16 +10,15 @@ from typing import Any
 import pytest
 
 from bench import __main__ as command
-from bench.build import GUEST_COMPILER
 from bench.inputs import Inputs, data_file
-from bench.model import CONTESTANTS, QUICK, Row
+from bench.model import ARM, CONTESTANTS, QUICK, RISCV64, Row, contestant
 from bench.results import FAILED, OK, UNCHECKED, WRONG, Report, SideResult
 from bench.rows import ROWS
 from bench.session import Plan, Session
 from jitemu.messages import UserError
 
 needs_tools = pytest.mark.skipif(
-    not all(shutil.which(t) for t in ("gcc", GUEST_COMPILER, "qemu-riscv64")),
+    not all(shutil.which(t) for t in ("gcc", RISCV64.compiler, "qemu-riscv64")),
     reason="needs the compilers and qemu-riscv64",
 )
 BY_NAME = {row.name: row for row in ROWS}
@@ -35,8 +34,8 @@ def script(folder: Path, body: str) -> str:
 
 def run_one(row: Row, jitemu: str, *sides: str, rounds: int = 1) -> dict[str, SideResult]:
     report = Report({}, {})
-    plan = Plan(tuple(CONTESTANTS[s] for s in sides), rounds, "quick", 10)
-    Session(plan, Inputs([jitemu]), report).run([row])
+    plan = Plan(tuple(contestant(s, RISCV64) for s in sides), rounds, "quick", 10)
+    Session(plan, Inputs([jitemu], RISCV64), report).run([row])
     assert not report.skipped
     return report.rows[0].sides
 
@@ -110,15 +109,31 @@ def test_guest_that_cannot_be_fetched_skips_the_row(
 
 def test_fetched_folder_is_used(tmp_path: Path) -> None:
     (tmp_path / "guest/root/usr/bin").mkdir(parents=True)
-    inputs = Inputs([script(tmp_path, f"echo {tmp_path}/guest")])
-    words = inputs.command(BY_NAME["true"], BY_NAME["true"].guest, CONTESTANTS["regions"], 0)
+    inputs = Inputs([script(tmp_path, f"echo {tmp_path}/guest")], RISCV64)
+    words = inputs.command(
+        BY_NAME["true"], BY_NAME["true"].guest, contestant("regions", RISCV64), 0
+    )
     assert words[1:3] == ["user-riscv64", "-L"]
     assert words[3:] == [f"{tmp_path}/guest/root", f"{tmp_path}/guest/root/usr/bin/true"]
 
 
+def test_another_guest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its commands and its sysroot; rows that it has no form of are skipped."""
+    root = tmp_path / "root"
+    (root / "usr/bin").mkdir(parents=True)
+    inputs, row = Inputs(["jitemu"], ARM, root=str(root)), BY_NAME["true"]
+    sides = [contestant(name, ARM) for name in CONTESTANTS]
+    shown = [inputs.command(row, row.guest, side, 0)[:2] for side in sides if side.user]
+    assert shown[0] == ["qemu-arm", "-L"]
+    assert all(words == ["jitemu", "user-arm"] for words in shown[1:])
+    words = ["--guest", "arm", "--sides", "regions", "boot", "step-decode"]
+    assert command.main(words) == 0
+    assert capsys.readouterr().out.count("none of the chosen sides has a form of it") == 2
+
+
 def test_folder_that_holds_no_guest(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no Image in it"):
-        Inputs(["jitemu"], linux=str(tmp_path)).folder("riscv64-linux")
+        Inputs(["jitemu"], RISCV64, linux=str(tmp_path)).folder("riscv64-linux")
 
 
 def test_data_file_has_the_size_and_is_the_same_each_time() -> None:

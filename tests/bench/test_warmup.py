@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import build, warmup
+from bench import warmup
+from bench.model import RISCV64
 from bench.warmup import Curve
 
 
@@ -33,7 +34,7 @@ def test_who_overtakes() -> None:
 
 
 @pytest.mark.skipif(
-    not all(shutil.which(tool) for tool in (build.GUEST_COMPILER, "qemu-riscv64")),
+    not all(shutil.which(tool) for tool in (RISCV64.compiler, "qemu-riscv64")),
     reason="needs QEMU and the cross compiler",
 )
 def test_picture_and_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import signal
-from typing import TYPE_CHECKING, cast
-
 from jitemu.user.signals import Item, fault_info
 from jitemu.user.syscalls.system import absent
 from jitemu.user.syscalls.table import handles
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from jitemu.user.arm import ArmCpu
+    from typing import Any
+
     from jitemu.user.thread import GuestThread
 
-_TRAP_BRKPT = 1
+_SIGTRAP, _TRAP_BRKPT = 5, 1
 
 
 @handles("breakpoint - 983041 -")
 def breakpoint_(thread: GuestThread) -> None:
     """As the instruction."""
-    number = int(signal.SIGTRAP)
+    number = _SIGTRAP
     thread.force(Item(number, fault_info(number, _TRAP_BRKPT, thread.cpu.address)))
 
 
@@ -45,14 +44,15 @@ handles("usr32 - 983044 -")(_nothing)
 @handles("set_tls - 983045 - ptr")
 def set_tls(thread: GuestThread, value: int) -> int:
     """The thread pointer."""
-    cast("ArmCpu", thread.cpu).tls = value
+    thread.abi.set_tls(thread.cpu, value)
     return 0
 
 
 @handles("get_tls - 983046 -")
 def get_tls(thread: GuestThread) -> int:
     """The thread pointer."""
-    return cast("ArmCpu", thread.cpu).tls
+    cpu: Any = thread.cpu
+    return int(cpu.tls)
 
 
 @handles("sigreturn - 119 -")

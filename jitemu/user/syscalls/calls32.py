@@ -5,9 +5,8 @@ from __future__ import annotations
 import errno
 import struct
 from ctypes import addressof, create_string_buffer
-from functools import partial
-from typing import TYPE_CHECKING, Any
 
+from jitemu.light import partial
 from jitemu.user.hostcalls import (
     host_call,
     host_pointer,
@@ -27,7 +26,10 @@ from jitemu.user.syscalls.process import limits
 from jitemu.user.syscalls.signals import rt_sigpending, wait_for_signal
 from jitemu.user.syscalls.table import handles, passes
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from jitemu.user.thread import GuestThread
 
 passes("""

@@ -6,9 +6,8 @@ from __future__ import annotations
 import errno
 import os
 from ctypes import addressof, c_uint32
-from functools import partial
-from typing import TYPE_CHECKING
 
+from jitemu.light import partial
 from jitemu.user.hostcalls import host_call, signed32, write_guest
 from jitemu.user.layouts32 import host_vectors
 from jitemu.user.process import CLONE_VFORK
@@ -16,6 +15,7 @@ from jitemu.user.syscalls.files import dup3, openat, readlinkat
 from jitemu.user.syscalls.polling import SYS_EPOLL_PWAIT, epoll_wait_any, signalfd4
 from jitemu.user.syscalls.table import handles, passes
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from jitemu.user.thread import GuestThread
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import errno
 import struct
 from ctypes import addressof, create_string_buffer
-from functools import partial
-from typing import TYPE_CHECKING, Any
 
+from jitemu.light import partial
 from jitemu.user.hostcalls import host_call, host_pointer, read_guest, signed32, write_guest
 from jitemu.user.layouts32 import LAYOUTS, Layout, host_vectors
 from jitemu.user.syscalls.table import handles, passes
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from jitemu.user.thread import GuestThread
 
 passes("""
