@@ -12,15 +12,14 @@ What the comparison with the bound itself would have said is never changed by th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from jitemu.backend_llvm.loops import Loop, Place
 from jitemu.backend_llvm.narrow import Register, register_of
 from jitemu.ir.code import Block, Op, Value
 
-Place = tuple[int, int]
-"""(frame, guest pc)."""
 CHUNK_INSTRUCTIONS = 1 << 14
 LEAST_CHUNK, MOST_CHUNK = 1 << 6, 1 << 12
 """Iterations: powers of two."""
@@ -50,65 +49,29 @@ class Counted:
     signed: bool
     iterations: int
     """In a chunk."""
+    copies: int
+    """Iterations that LLVM is to make one."""
 
 
 def find_counted(
-    items: Mapping[Place, Item],
-    successors: Callable[[Place], list[Place]],
-    entries: Iterable[Place],
+    items: Mapping[Place, Item], edges: Mapping[Place, list[Place]], loops: Iterable[Loop]
 ) -> dict[Place, Counted]:
-    """The counted loops by the places of their branches back."""
-    edges = {place: successors(place) for place in items}
-    before: dict[Place, list[Place]] = {place: [] for place in items}
-    for place, following in edges.items():
-        for other in following:
-            before[other].append(place)
+    """The counted ones of some loops, by the places of their branches back."""
     found: dict[Place, Counted] = {}
-    for latch, item in items.items():
-        last = item.code.ops[-1] if item.code.ops else None
-        if last is None or last.name != "branch":
+    for loop in loops:
+        last = items[loop.latch].code.ops[-1] if items[loop.latch].code.ops else None
+        if last is None or last.name != "branch" or last.args[1].const != loop.head[1]:
             continue
-        head = (latch[0], last.args[1].const or 0)
-        if head not in items or head[1] > latch[1]:
-            continue
-        body = _body(head, latch, before)
-        if any(entry in body and entry != head for entry in entries):
-            continue
-        counted = _counted(head, latch, body, items, edges)
+        counted = _counted(loop, items, edges)
         if counted is not None:
-            found[latch] = counted
+            found[loop.latch] = counted
     return found
 
 
-def _body(head: Place, latch: Place, before: Mapping[Place, list[Place]]) -> set[Place]:
-    """The loop of a branch back: what reaches the branch without passing the head."""
-    body = {head, latch}
-    work = [latch] if latch != head else []
-    while work:
-        for place in before[work.pop()]:
-            if place not in body:
-                body.add(place)
-                work.append(place)
-    return body
-
-
-def _nests(body: set[Place], head: Place, latch: Place, edges: Mapping[Place, list[Place]]) -> bool:
-    """Another edge in the loop goes back."""
-    return any(
-        other in body and other[0] == place[0] and other[1] <= place[1]
-        for place in body
-        for other in edges[place]
-        if (place, other) != (latch, head)
-    )
-
-
 def _counted(
-    head: Place,
-    latch: Place,
-    body: set[Place],
-    items: Mapping[Place, Item],
-    edges: Mapping[Place, list[Place]],
+    loop: Loop, items: Mapping[Place, Item], edges: Mapping[Place, list[Place]]
 ) -> Counted | None:
+    head, latch, body = loop.head, loop.latch, loop.body
     writes: dict[Register, list[tuple[Place, Op]]] = {}
     for place in body:
         for op in items[place].code.ops:
@@ -137,9 +100,9 @@ def _counted(
             continue
         size = max(1, CHUNK_INSTRUCTIONS // len(body))
         iterations = min(max(1 << size.bit_length() - 1, LEAST_CHUNK), MOST_CHUNK)
-        if _nests(body, head, latch, edges):
+        if loop.nests:
             iterations = OUTER_CHUNK
-        return Counted(head, register, *step, bound, how, signed, iterations)
+        return Counted(head, register, *step, bound, how, signed, iterations, loop.copies)
     return None
 
 
@@ -195,7 +158,7 @@ def _once(
     place: Place,
     head: Place,
     latch: Place,
-    body: set[Place],
+    body: frozenset[Place],
     edges: Mapping[Place, list[Place]],
 ) -> bool:
     """Every way through the loop passes the place, and passes it once."""

@@ -7,231 +7,21 @@ into the runtime (CSRs, system calls) are not lifted: the region ends before the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
 
 from jitemu.backend_llvm.banks import Banks
 from jitemu.backend_llvm.convention import CC, arguments, parameters
-from jitemu.backend_llvm.counted import Counted, Place, compare_text, find_counted, limit_text
+from jitemu.backend_llvm.counted import Counted, compare_text, find_counted, limit_text
+from jitemu.backend_llvm.lifting import Lifted, Lifter, ReadCode, Request
+from jitemu.backend_llvm.loops import ITERATIONS, Loop, Place, find_loops, short_loops
 from jitemu.backend_llvm.lowering import declarations, llvm_type
 from jitemu.backend_llvm.narrow import Register, narrow_registers, register_of
 from jitemu.backend_llvm.objects import Region, read_object
 from jitemu.backend_llvm.stencils import METADATA, Key, StencilLowering, Target
-from jitemu.ir.code import WIDTHS, Block, Op
-from jitemu.ir.emitter import Emitter
-from jitemu.isa import Decoded, Decoder
+from jitemu.ir.code import WIDTHS, Op
+from jitemu.isa import Decoder
 
 MASK64 = (1 << 64) - 1
-_NOT_LIFTED = frozenset(("call", "exit", "exitnext", "leave", "leaveif"))
-
-ReadCode = Callable[[int], bytes]
-"""Guest bytes at an address: 4, or 2 at the end of what may be lifted, or none."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to lift."""
-
-    head: int
-    """Guest pc of the entry."""
-    holes: Mapping[str, int]
-    """The context's holes: the access mode and its TLB's offset; in user mode ``exact``, 1
-    where a handler of the guest's will see the registers at a fault."""
-    limit: int = 300
-    """Instructions."""
-    single: bool = False
-    """Only the head's block (every block is a region then)."""
-    forbidden: frozenset[str] = frozenset()
-    """Extensions that the context does not allow."""
-
-
-INLINE_LIMIT = 80
-"""Instructions of a function that is made part of the region that calls it."""
-LONGEST_CHAIN = 2000
-"""Instructions beyond the limit that close a loop."""
-INLINE_DEPTH = 3
-"""Calls within calls."""
-
-
-@dataclass(frozen=True)
-class _Frame:
-    """A call of a function that is part of the region; frame 0 is the head's."""
-
-    chain: tuple[int, ...] = ()
-    """The functions called, outermost first."""
-    back: Place = (0, 0)
-    """Where it returns to."""
-
-
-@dataclass
-class _Lifted:
-    """One guest instruction of a region."""
-
-    pc: int
-    length: int
-    code: Block
-    successors: list[int]
-    """Guest addresses that control may go to directly, in the same frame."""
-    following: int
-    """Guest address of the next instruction."""
-    call: int | None = None
-    """The function that it calls, if that is known."""
-    returns: int | None = None
-    """Where a call comes back to."""
-    frame: int | None = None
-    """The frame of the function called, if that is inlined."""
-
-
-class Lifter:
-    """Follows direct control flow from a head and builds every instruction's micro-ops."""
-
-    def __init__(self, target: Target, decoder: Decoder, read: ReadCode, request: Request) -> None:
-        self.target = target
-        self.decoder = decoder
-        self.read = read
-        self.request = request
-        self.lifted: dict[Place, _Lifted] = {}
-        self.frames = [_Frame()]
-        self._known: dict[int, _Lifted | None] = {}
-        self._sizes: dict[int, int] = {}
-
-    def run(self) -> dict[Place, _Lifted]:
-        """The region's instructions by place; empty if the head cannot be lifted."""
-        work: list[Place] = [(0, self.request.head)]
-        while work and len(self.lifted) < self.request.limit:
-            place = work.pop(0)
-            frame, pc = place
-            found = self._instruction(pc) if place not in self.lifted else None
-            if found is None:
-                continue
-            found = self.lifted[place] = replace(found)
-            straight = [(frame, s) for s in found.successors if s == found.following]
-            others = [(frame, s) for s in found.successors if (frame, s) not in straight]
-            if self.request.single:
-                work = straight if not others and found.returns is None else []
-                continue
-            if found.returns is not None:
-                straight = self._called(place, found)
-                if found.frame is None:
-                    others, straight = others + straight, []
-            work = straight + work + others
-        if work and not self.request.single:
-            self._close(work[0])
-        return self.lifted
-
-    def _close(self, place: Place) -> None:
-        """The limit is reached: go straight on if that leads back into the region.
-
-        So the whole of a long loop is lifted, of a hash function's rounds for example.
-        """
-        frame, pc = place
-        chain: dict[Place, _Lifted] = {}
-        while len(chain) < LONGEST_CHAIN and (frame, pc) not in chain:
-            item = self._instruction(pc)
-            if item is None or item.returns is not None or not item.successors:
-                return
-            chain[frame, pc] = replace(item)
-            on = item.following if item.following in item.successors else item.successors[0]
-            back = [s for s in item.successors if s <= pc and (frame, s) in self.lifted]
-            if back or (frame, on) in self.lifted:
-                self.lifted.update(chain)
-                return
-            pc = on
-
-    def _called(self, place: Place, item: _Lifted) -> list[Place]:
-        """Go on behind a call, and in the function if it can be part of the region."""
-        assert item.returns is not None
-        back = place[0], item.returns
-        target, chain = item.call, self.frames[place[0]].chain
-        if target is None or len(chain) >= INLINE_DEPTH or target in chain:
-            return [back]
-        room = self.request.limit - len(self.lifted)
-        if not self._size(target) <= min(room, INLINE_LIMIT):
-            return [back]
-        item.frame = len(self.frames)
-        self.frames.append(_Frame((*chain, target), back))
-        return [(item.frame, target), back]
-
-    def _size(self, function: int) -> int:
-        """Instructions of a function without those it calls; too many if not all are known."""
-        if function not in self._sizes:
-            seen: set[int] = set()
-            work = [function]
-            while work and len(seen) <= INLINE_LIMIT:
-                pc = work.pop()
-                if pc in seen:
-                    continue
-                seen.add(pc)
-                item = self._instruction(pc)
-                if item is not None:
-                    work += item.successors
-                    work += [item.returns] if item.returns is not None else []
-            lifted = all(self._instruction(pc) is not None for pc in seen)
-            self._sizes[function] = len(seen) if lifted else INLINE_LIMIT + 1
-        return self._sizes[function]
-
-    def _instruction(self, pc: int) -> _Lifted | None:
-        if pc not in self._known:
-            self._known[pc] = self._lift(pc)
-        return self._known[pc]
-
-    def _lift(self, pc: int) -> _Lifted | None:
-        code = self.read(self.decoder.address_of(pc))
-        decoded = self.decoder.decode_at(pc, code)
-        if decoded is None:
-            return None
-        if decoded.insn.when in self.request.forbidden:
-            return None
-        s = self._build(decoded, pc)
-        ops = s.block.ops
-        if any(op.name in _NOT_LIFTED for op in ops):
-            return None
-        following = self.decoder.following(pc, decoded)
-        last = ops[-1] if s.ended else None
-        if last is None:
-            successors = [following]
-        elif last.name == "jump":
-            successors = [last.args[0].const or 0]
-        elif last.name == "branch":
-            successors = [following, last.args[1].const or 0]
-        else:
-            successors = []
-        call = returns = None
-        if last is not None and last.name != "branch" and _links(ops, following):
-            call = successors[0] if successors else None
-            successors, returns = [], following
-        if any(op.name == "skip" for op in ops) and following not in successors:
-            successors, call, returns = [following, *successors], None, None
-        return _Lifted(pc, decoded.length, s.block, successors, following, call, returns)
-
-    def entries(self) -> list[int]:
-        """The head, and where calls come back to.
-
-        Not the heads of inner loops: a loop that is entered in its middle is none for LLVM.
-        """
-        found = [self.request.head]
-        for (frame, _), item in self.lifted.items():
-            if frame == 0 and item.frame is None and (0, item.returns) in self.lifted:
-                found.append(item.returns or 0)
-        return list(dict.fromkeys(found))
-
-    def edges(self, place: Place) -> list[Place]:
-        """The places of the region that control goes to from one."""
-        frame, item = place[0], self.lifted[place]
-        found = [(frame, pc) for pc in item.successors]
-        if item.call is not None:  # as op_jump goes
-            inlined = item.frame or frame
-            found.append((inlined if (inlined, item.call) in self.lifted else frame, item.call))
-        elif frame and item.returns is None and not item.successors:
-            found.append(self.frames[frame].back)
-        return [other for other in found if other in self.lifted]
-
-    def _build(self, decoded: Decoded, pc: int) -> Emitter:
-        s = self.target.emitter(self.target.mode)
-        s.address = pc
-        s.length = decoded.length
-        decoded.build(s)
-        return s
 
 
 class RegionLowering(StencilLowering):
@@ -249,9 +39,15 @@ class RegionLowering(StencilLowering):
         self.frames = lifter.frames
         self.entries = entries
         self.narrow = narrow_registers(item.code for item in self.lifted.values())
-        self.counted = find_counted(self.lifted, lifter.edges, [(0, pc) for pc in entries])
+        edges = {place: lifter.edges(place) for place in self.lifted}
+        loops = find_loops(self.lifted, edges, [(0, pc) for pc in entries])
+        self.counted = find_counted(self.lifted, edges, loops)
         """By the branch back."""
         self.limits = {loop.head: loop for loop in self.counted.values()}
+        self.short = short_loops(loop for loop in loops if loop.head not in self.limits)
+        """By the head."""
+        self.unrolled: list[int] = []
+        """Of each loop that LLVM is told to unroll: how many iterations become one."""
         self.settings: set[tuple[str, int]] = set()
         """(word of the state, bits that must be 0 in it)"""
         self.exits: dict[int, int] = {}
@@ -261,7 +57,7 @@ class RegionLowering(StencilLowering):
         self.frame = 0
         self.current = 0
         self.following = 0
-        self.item: _Lifted | None = None
+        self.item: Lifted | None = None
         self.registers.update((target.pinned_class, pin) for pin in target.pinned)
 
     # Registers are variables
@@ -354,6 +150,9 @@ class RegionLowering(StencilLowering):
             self.exits.setdefault(pc, len(self.exits))
             return f"out.{pc:x}"
         if self.address_of(pc) <= self.address_of(self.current):
+            short = self.short.get(place)
+            if short is not None and (self.frame, self.current) in short.body:
+                return f"again.{_name(place)}"
             self.pending.add(place)
             return f"back.{_name(place)}"
         return f"pc.{_name(place)}"
@@ -383,7 +182,8 @@ class RegionLowering(StencilLowering):
         name = _name(loop.head)
         limit, out = self.temp(f"load i64, ptr %limit.{name}"), self.label()
         goes_on = self.temp(compare_text(loop, self.ref(register), limit))
-        self.put(f"br i1 {goes_on}, label %chunk.{name}, label %{out}, !prof !7")
+        unrolled = self._unrolled(loop.copies)
+        self.put(f"br i1 {goes_on}, label %chunk.{name}, label %{out}, !prof !7{unrolled}")
         self.put(f"{out}:")
 
     def _limit(self, loop: Counted) -> None:
@@ -399,6 +199,32 @@ class RegionLowering(StencilLowering):
         self.put(f"store i64 {opaque}, ptr %limit.{name}")
         self.put(f"br label %chunk.{name}")
         self.put(f"chunk.{name}:")
+
+    def _unrolled(self, copies: int) -> str:
+        """Of a branch back: LLVM is to make so many iterations one."""
+        if copies == 1:
+            return ""
+        self.unrolled.append(copies)
+        return f", !llvm.loop !{FIRST_LOOP + 2 * len(self.unrolled)}"
+
+    def _begin_short(self, loop: Loop) -> None:
+        """At a short loop's head: no look for requests in so many iterations."""
+        name = _name(loop.head)
+        self.put(f"store i64 {ITERATIONS}, ptr %left.{name}")
+        self.put(f"br label %chunk.{name}")
+        self.put(f"chunk.{name}:")
+
+    def _short_tails(self) -> None:
+        for place, loop in self.short.items():
+            name = _name(place)
+            self.put(f"again.{name}:")
+            before = self.temp(f"load i64, ptr %left.{name}")
+            left = self.temp(f"sub i64 {before}, 1")
+            self.put(f"store i64 {left}, ptr %left.{name}")
+            more = self.temp(f"icmp ne i64 {left}, 0")
+            labels = f"label %chunk.{name}, label %back.{name}"
+            self.put(f"br i1 {more}, {labels}, !prof !9{self._unrolled(loop.copies)}")
+            self.pending.add(place)
 
     def op_skip(self, op: Op) -> None:
         go = self.label()
@@ -536,6 +362,8 @@ class RegionLowering(StencilLowering):
             self.put(f"pc.{_name(place)}:")
             if place in self.limits:
                 self._limit(self.limits[place])
+            elif place in self.short:
+                self._begin_short(self.short[place])
             used = any(op.name in ("set", "vset", "setfield") for op in item.code.ops)
             self.loads = "load" if used and not self._exact else "load volatile"
             self.block(item.code)
@@ -563,6 +391,7 @@ class RegionLowering(StencilLowering):
         return "\n".join(text)
 
     def _tails(self) -> None:
+        self._short_tails()
         for place in sorted(self.pending):
             out, name = self.label(), _name(place)
             self.put(f"back.{name}:")
@@ -607,6 +436,7 @@ class RegionLowering(StencilLowering):
             else:
                 lines.append(f"store i64 {value}, ptr {name}")
         lines += [f"%limit.{_name(head)} = alloca i64" for head in self.limits]
+        lines += [f"%left.{_name(head)} = alloca i64" for head in self.short]
         lines += self.banks.entry()
         for number, (name, bits) in enumerate(sorted(self.settings)):
             at, word = f"%setting.{number}.at", f"%setting.{number}"
@@ -679,11 +509,6 @@ class RegionLowering(StencilLowering):
         return lines + self.banks.back(self)
 
 
-def _links(ops: Iterable[Op], following: int) -> bool:
-    """The address of the next instruction is written to a register."""
-    return any(op.name == "set" and op.args[0].const == following for op in ops)
-
-
 def _names(op: Op, register: Register) -> bool:
     return op.name == "get" and register_of(op) == register
 
@@ -695,12 +520,16 @@ def _name(place: Place) -> str:
 ATTRIBUTES = '"no-jump-tables"="true" "no-builtins" null_pointer_is_valid'
 """Guest address 0 is an address like others."""
 
+FIRST_LOOP = 100
+"""Number of the metadata before those of loops, two for each."""
+
 _ALIAS = """
 !11 = !{!13}
 !12 = !{!14}
 !13 = distinct !{!13, !15, !"guest memory"}
 !14 = distinct !{!14, !15, !"state"}
 !15 = distinct !{!15, !"region"}
+!9 = !{!"branch_weights", i32 64, i32 1}
 """
 
 
@@ -719,7 +548,12 @@ def region_text(
     if "constrained" in body:
         body = body.replace(") nounwind", ") nounwind strictfp", 1)
     head += "@leave = external dso_local global i64\n"
-    return head + declarations(body) + "\n" + body + METADATA + _ALIAS, exits
+    metadata = METADATA + _ALIAS
+    for number, copies in enumerate(low.unrolled, 1):
+        n = FIRST_LOOP + 2 * number
+        metadata += f"!{n} = distinct !{{!{n}, !{n + 1}}}\n"
+        metadata += f'!{n + 1} = !{{!"llvm.loop.unroll.count", i32 {copies}}}\n'
+    return head + declarations(body) + "\n" + body + metadata, exits
 
 
 def compile_region(

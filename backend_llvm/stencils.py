@@ -19,7 +19,7 @@ from jitemu.backend_llvm.stencil_keys import Key, Target
 from jitemu.backend_llvm.stencil_keys import parse_key as parse_key
 from jitemu.ir.code import WIDTHS, Op
 from jitemu.ir.emitter import Emitter
-from jitemu.ir.state import JUMP_CACHE_ENTRIES
+from jitemu.ir.state import EXIT_COUNTED, JUMP_CACHE_ENTRIES
 from jitemu.isa import Instruction
 
 Relocation = tuple[int, str, str, int]
@@ -339,6 +339,24 @@ class StencilLowering(RareLowering):
         self.put(f"{go}:")
         self._tail("next", self.pins)
 
+    def count(self) -> None:
+        """Take an instruction from the budget, or (the cold form) leave before it."""
+        if self.cold:
+            self.set_word("budget", "0")
+            self.set_word("pc", self.address("pc"))
+            self.set_word("exit_reason", str(EXIT_COUNTED))
+            self.tail_word("exit", self.pins)
+            return
+        left = self.temp(f"sub i64 {self.get_word('budget')}, 1")
+        self.set_word("budget", left)
+        used_up = self.temp(f"icmp slt i64 {left}, 0")
+        out, go = self.label(), self.label()
+        self.put(f"br i1 {used_up}, label %{out}, label %{go}, !prof !8")
+        self.put(f"{out}:")
+        self._tail("cold", self.pins)
+        self.put(f"{go}:")
+        self._tail("next", self.pins)
+
     def far(self) -> None:
         """A direct exit to another page (whose mapping may change)."""
         target = self.address("target")
@@ -455,10 +473,11 @@ def _function(target: Target, insn: Instruction, key: Key, cold: bool) -> tuple[
 
 def _special(target: Target, name: str) -> str:
     """Stencils that belong to no instruction (see SPECIALS)."""
-    low = StencilLowering(target, Key(name, ""), (), cold=False)
+    low = StencilLowering(target, Key(name, ""), (), cold=name.endswith(".cold"))
     kind, _, index = name.partition(".")
-    if kind in ("link", "far", "guard"):
-        {"link": low.link, "far": low.far, "guard": low.guard}[kind]()
+    bodies = {"link": low.link, "far": low.far, "guard": low.guard, "count": low.count}
+    if kind in bodies:
+        bodies[kind]()
     else:
         slot = low.word(target.pinned_class, target.pinned[int(index)])
         if kind == "spill":
@@ -472,17 +491,18 @@ def _special(target: Target, name: str) -> str:
 
 def specials(target: Target) -> list[str]:
     """link: leave so that the engine links this exit to its target; far: go to a target in
-    another page through the jump cache; guard: check the page behind; spill.N and fill.N: a
-    pinned register to and from its word in the state."""
-    count = len(target.pinned)
-    return ["link", "far", "guard"] + [f"{k}.{i}" for k in ("spill", "fill") for i in range(count)]
+    another page through the jump cache; guard: check the page behind; count: an instruction;
+    spill.N and fill.N: a pinned register to and from its word in the state."""
+    pins = [f"{k}.{i}" for k in ("spill", "fill") for i in range(len(target.pinned))]
+    return ["link", "far", "guard", "count", *pins]
 
 
 def module_text(
     target: Target, items: Sequence[tuple[Instruction, Key]], special: bool = False
 ) -> str:
     """LLVM text of a module with these stencils' hot and cold forms."""
-    parts: list[str] = [_special(target, name) for name in specials(target)] if special else []
+    names = [*specials(target), "count.cold"] if special else []
+    parts = [_special(target, name) for name in names]
     for insn, key in items:
         hot, wants_cold = _function(target, insn, key, cold=False)
         parts.append(hot)

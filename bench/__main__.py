@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import machine, measure, table
+from bench import compare, machine, measure, table
 from bench.inputs import Inputs
 from bench.model import CONTESTANTS, DEFAULT_CONTESTANTS, GUESTS, RISCV64, Row, contestant
-from bench.results import Report
+from bench.results import Report, read
 from bench.rows import ROWS
 from bench.session import Plan, Session, installed
 from jitemu.messages import UserError, fail
@@ -22,6 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ROUNDS = 5
+THRESHOLD = 10.0
+
+
+def _installed_command() -> str:
+    """jitemu as its users start it."""
+    script = Path(sys.executable).with_name("jitemu")
+    return shlex.join([str(script)] if script.exists() else [sys.executable, "-m", "jitemu"])
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -48,11 +55,19 @@ def _parser() -> argparse.ArgumentParser:
     add("--guest", choices=GUESTS, default=RISCV64.name, help="(default: %(default)s)")
     add("--cpu", action="store_true", help="compare processor time (where others use the machine)")
     add("--json", type=Path, metavar="FILE", help="save every sample and the summary")
+    add("--against", type=Path, metavar="FILE", help="compare with what --json saved before")
+    add(
+        "--threshold",
+        type=float,
+        default=THRESHOLD,
+        metavar="PERCENT",
+        help="with --against: exit status 1 if a row is slower by more (default: %(default)s)",
+    )
     add("--root", default="", metavar="DIR", help="the guest's sysroot (default: jitemu get)")
     add("--linux", default="", metavar="DIR", help="folder of Image and initramfs-small.cpio.gz")
     add(
         "--jitemu-cmd",
-        default=shlex.join([sys.executable, "-m", "jitemu"]),
+        default=_installed_command(),
         metavar="CMD",
         help="command that is run as jitemu (default: %(default)s)",
     )
@@ -93,6 +108,7 @@ def _run(words: Sequence[str] | None) -> int:
         fail("--rounds and --timeout must be above zero")
     if options.json and not options.json.absolute().parent.is_dir():
         fail(f"--json {options.json}: no such folder")
+    before = read(options.against) if options.against else None
     guest = GUESTS[options.guest]
     sides = [contestant(name, guest) for name in _sides(options.sides)]
     plan = Plan(installed(sides, rows), rounds, options.scale, options.timeout, options.cpu)
@@ -112,11 +128,13 @@ def _run(words: Sequence[str] | None) -> int:
     if options.json:
         report.write(options.json)
     table.show(report)
-    return 0 if report.sound else 1
+    slower = before is not None and compare.judge(before, report, options.threshold)
+    return 0 if report.sound and not slower else 1
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Exit status: 0, or 1 when a row was wrong or failed, 130 when interrupted."""
+    """Exit status: 0, or 1 when a row was wrong, failed or became slower (--against), 130 when
+    interrupted."""
     try:
         return _run(words)
     except UserError as error:

@@ -83,6 +83,15 @@ def _show(found: Sequence[Change], threshold: float) -> None:
     Console().print(table)
 
 
+def judge(old: Report, new: Report, threshold: float) -> bool:
+    """Print what changed; whether something is flagged.  UserError if nothing is in both."""
+    found = list(changes(old, new))
+    if not found:
+        fail("the two runs have no emulated row in common")
+    _show(found, threshold)
+    return any(change.flagged(threshold) for change in found)
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Exit status: 0, or 1 when a row is flagged or a file cannot be read."""
     parser = argparse.ArgumentParser(prog="python -m bench.compare", description=__doc__)
@@ -93,11 +102,7 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(words)
     try:
-        found = list(changes(read(options.old), read(options.new)))
-        if not found:
-            fail("the two files have no emulated row in common")
-        _show(found, options.threshold)
-        return int(any(change.flagged(options.threshold) for change in found))
+        return int(judge(read(options.old), read(options.new), options.threshold))
     except UserError as error:
         print(f"bench: {error}", file=sys.stderr)
         return error.status

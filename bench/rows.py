@@ -186,6 +186,7 @@ ROWS = (
     _program("branch", "indirect", 4400, "calls through a table"),
     _program("branch", "dispatch", 1400, "switch of many cases"),
     _program("branch", "jump", 24000, "setjmp and longjmp"),
+    _program("warmup", "progress", 15000, "many small loops in turn (bench/warmup.py)"),
     _program("syscall", "getpid", 7700, "getpid"),
     _program("syscall", "pipe", 16000, "write and read of a pipe"),
     _program("syscall", "clock", 12000, "clock_gettime"),

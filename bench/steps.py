@@ -152,6 +152,10 @@ class Code:
         """Nothing is written."""
         return False
 
+    def shared(self, address: int) -> bool:
+        """Nothing is written."""
+        return False
+
     def read(self, pc: int) -> bytes:
         """Code that regions may be made from."""
         at = pc - self.start

@@ -27,5 +27,5 @@ def float_dirty(s: S) -> None:
         s.exit(EXIT_ILLEGAL)
         return
     s.set_field("pc", s.pc)
-    s.call("fp_mark_dirty")
+    s.call("float_again")
     s.leave()

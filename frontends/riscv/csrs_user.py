@@ -78,27 +78,36 @@ def counter_allowed(s: HartState, number: int) -> int:
 
 
 @native
+def counted(s: HartState) -> int:
+    """With -icount the instructions retired, of which the current one is none yet; without,
+    nothing counts, and the guest's nanoseconds stand for both counters."""
+    if s.counting:
+        return s.count_end - s.budget - 1
+    return guest_nanoseconds(s)
+
+
+@native
 def cycle_read(s: HartState, number: int) -> int:
     """cycle and mcycle."""
-    return guest_nanoseconds(s) + s.cycle_offset
+    return counted(s) + s.cycle_offset
 
 
 @native
 def cycle_write(s: HartState, number: int, value: int) -> None:
-    """Count on from a value."""
-    s.cycle_offset = value - guest_nanoseconds(s)
+    """Count on from a value, which is the next instruction's (section 3.1.10)."""
+    s.cycle_offset = value - counted(s) - s.counting
 
 
 @native
 def instret_read(s: HartState, number: int) -> int:
     """instret and minstret."""
-    return guest_nanoseconds(s) + s.instret_offset
+    return counted(s) + s.instret_offset
 
 
 @native
 def instret_write(s: HartState, number: int, value: int) -> None:
-    """Count on from a value."""
-    s.instret_offset = value - guest_nanoseconds(s)
+    """As cycle_write."""
+    s.instret_offset = value - counted(s) - s.counting
 
 
 ROWS = (

@@ -12,6 +12,8 @@ from jitemu.frontends.riscv.privileged import (
     CBZE,
     ECALL_S,
     ECALL_U,
+    FETCH_ACCESS,
+    FETCH_PAGE,
     FLOAT_CLEAN,
     FLOAT_ON,
     FS,
@@ -98,6 +100,8 @@ def enter_trap(s: HartState, cause: int, tval: int) -> None:
 @native
 def raise_exception(s: HartState, cause: int, tval: int) -> None:
     """Trap at the state's pc."""
+    if cause != FETCH_ACCESS and cause != FETCH_PAGE:
+        s.budget += 1  # what traps does not retire, but was counted when it began
     enter_trap(s, cause, tval)
     s.trapped = 1
 
@@ -234,6 +238,13 @@ def fp_mark_dirty(s: HartState) -> None:
     """An FP instruction is about to run and FS is not off."""
     s.mstatus |= FS
     update_context(s)
+
+
+@native
+def float_again(s: HartState) -> None:
+    """``fp_mark_dirty`` by an FP instruction that is to be executed again."""
+    s.budget += 1
+    fp_mark_dirty(s)
 
 
 assert ECALL_S == ECALL_U + PRIV_S

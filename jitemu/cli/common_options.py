@@ -99,14 +99,17 @@ NO_CACHE = flag(
 PERFMAP = flag("perfmap", "generate a /tmp/perf-${pid}.map file for perf", env="PERFMAP")
 JITDUMP = flag("jitdump", "generate a jit-${pid}.dump file for perf", env="JITDUMP")
 
+GDBJIT = flag("gdbjit", "let gdb see native code; jit-${pid}.lst is its source", env="GDBJIT")
+
 
 def reports(parsed: Parsed, log: Log) -> Reports | None:
     """What is told of the translated code when the guest has ended."""
-    if not (parsed[PERFMAP] or parsed[JITDUMP] or log.jit):
+    if not (parsed[PERFMAP] or parsed[JITDUMP] or parsed[GDBJIT] or log.jit):
         return None
     from jitemu.runtime.reports import Reports
 
-    return Reports(parsed[PERFMAP], parsed[JITDUMP], log.write if log.jit else None)
+    show = log.write if log.jit else None
+    return Reports(parsed[PERFMAP], parsed[JITDUMP], parsed[GDBJIT], show)
 
 
 def cpu_model(text: str, frontend: str = "riscv") -> Any:

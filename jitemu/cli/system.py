@@ -130,6 +130,7 @@ def _run(parsed: Parsed) -> int:
         snapshot=parsed[SNAPSHOT],
         reboot=not parsed[options.NO_REBOOT],
         stopped=parsed[options.STOPPED],
+        icount=parsed[options.ICOUNT],
         log=log,
     )
     if choice.dumpdtb:
@@ -146,7 +147,8 @@ def _run(parsed: Parsed) -> int:
             cpu=model,
             log=log,
             symbol=symbols(config.boot_files()),
-            hot_threshold=parsed[common.HOT_THRESHOLD],
+            # regions do not count
+            hot_threshold=0 if config.icount else parsed[common.HOT_THRESHOLD],
             cache=not parsed[common.NO_CACHE],
             reports=reports,
         )

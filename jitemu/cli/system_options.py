@@ -8,11 +8,13 @@ from jitemu.cli.drive_options import DRIVE_OPTIONS
 from jitemu.cli.folder_options import FOLDER_OPTIONS
 from jitemu.cli.host_options import HOST_OPTIONS
 from jitemu.cli.options import Option, Shown, flag, one_of, size, table, value
-from jitemu.keyval import on_off
+from jitemu.keyval import on_off, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from jitemu.system.icount import Icount
 
 MACHINES = {"virt": "RISC-V VirtIO board"}
 DEFAULT_MEMORY = 128 << 20  # bytes
@@ -68,7 +70,26 @@ def _guest_name(text: str) -> str:
     return text.split(",")[0]
 
 
+def _icount(text: str) -> Icount:
+    """As QEMU takes it, where there is neither auto nor align: both follow the host's clock."""
+    from jitemu.system.icount import MAX_SHIFT, Icount
+
+    items = parse(text, implied="shift")
+    shift = items.pop("shift", "")
+    sleep = on_off(items.pop("sleep", "on"))
+    if on_off(items.pop("align", "off")):
+        raise ValueError("align=on is not supported: runs would not repeat")
+    if items:
+        raise ValueError(f"Invalid parameter '{next(iter(items))}'")
+    if shift == "auto":
+        raise ValueError(f"shift=auto is not supported: give a number from 0 to {MAX_SHIFT}")
+    if not (shift.isascii() and shift.isdecimal() and int(shift) <= MAX_SHIFT):
+        raise ValueError("icount: Invalid shift value")
+    return Icount(int(shift), sleep)
+
+
 _NO_SERIAL: tuple[str, ...] = ()
+_NOT_COUNTED: Icount | None = None
 
 MACHINE = value(
     "machine",
@@ -106,6 +127,15 @@ SERIAL = Option(
 )
 NO_REBOOT = flag("no-reboot", "exit instead of rebooting")
 STOPPED = flag("S", "freeze CPU at startup")
+ICOUNT = value(
+    "icount",
+    "shift=N[,sleep=on|off]",
+    "let time pass with instructions, 2^N ns each (N from 0 to 10): runs repeat exactly"
+    "\nsleep=off skips time that the guest waits; regions are off, the real-time clock"
+    "\nbegins at 2000-01-01 and the device tree's random seed is the same each time",
+    _NOT_COUNTED,
+    _icount,
+)
 NAME = value("name", "string", "set the name of the guest", "", _guest_name)
 PIDFILE = value("pidfile", "file", "write PID to 'file'", "", str)
 
@@ -132,6 +162,7 @@ OPTIONS: tuple[Option[Any], ...] = (
     PIDFILE,
     STOPPED,
     NO_REBOOT,
+    ICOUNT,
     common.LOG_ITEMS,
     common.LOG_FILE,
     common.LOG_FILTER,
@@ -139,6 +170,7 @@ OPTIONS: tuple[Option[Any], ...] = (
     common.NO_CACHE,
     common.PERFMAP,
     common.JITDUMP,
+    common.GDBJIT,
 )
 
 

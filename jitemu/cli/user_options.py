@@ -115,6 +115,7 @@ _ALL: tuple[Option[Any], ...] = (
     common.NO_CACHE,
     common.PERFMAP,
     common.JITDUMP,
+    common.GDBJIT,
     common.VERSION,
 )
 

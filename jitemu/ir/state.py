@@ -29,6 +29,10 @@ TLB_MODES = 3
 """Data TLBs: one for each privilege whose rights an access can have (U, S, M)."""
 
 
+EXIT_COUNTED = 76
+"""exit_reason: the budget of instructions is used up, before the one at pc."""
+
+
 class RuntimeState:
     """The words every guest has, known to the engine, stencils and native functions."""
 
@@ -55,6 +59,8 @@ class RuntimeState:
     trapped: int
     """A native function raised an exception: go on at ``pc`` (in user mode it is the exit
     reason if the operating system has to know)."""
+    budget: int
+    """With -icount: instructions to execute before leaving to the engine."""
     functions: Words[128]
     """Host addresses of the native functions, in the order of the native library."""
     ctx: int
@@ -108,7 +114,14 @@ class RuntimeState:
     clock_epoch: int
     """Host monotonic nanoseconds at guest time 0."""
     clock_buffer: Words[2]
-    instret: int
+    counting: int
+    """1 with -icount: time passes with the instructions that are executed."""
+    count_end: int
+    """The number of instructions executed when the budget is used up."""
+    count_shift: int
+    """An instruction takes 1 << count_shift nanoseconds."""
+    idle_ns: int
+    """Time that passed besides, while the guest waited."""
     operands: Words[8]
     """Of native functions in rare ways: arguments, then the result.  A function whose result
     has 128 bits writes the upper half to the second word itself."""

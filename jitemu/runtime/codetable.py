@@ -238,6 +238,16 @@ def forget_jump(s: RuntimeState, record: int) -> None:
 
 
 @native
+def empty_jump_cache(s: RuntimeState) -> None:
+    """Forget all of it.  The thread whose cache it is may be about to jump by an entry: the
+    host addresses stay."""
+    slot = 0
+    while slot < JUMP_CACHE_ENTRIES:
+        s.jump_cache[slot * 2] = EMPTY
+        slot += 1
+
+
+@native
 def redirect(s: RuntimeState, record: int, entry: int) -> None:
     """Let everyone who enters a block go to other code instead."""
     store64(record + BlockRecord.ENTRY, entry)

@@ -11,7 +11,6 @@ import ctypes
 import time
 
 from jitemu.backend_llvm.objects import place
-from jitemu.ir.state import JUMP_CACHE_ENTRIES
 from jitemu.runtime.arena import Arena, libc
 from jitemu.runtime.exits import (
     EXIT_BUSY,
@@ -40,6 +39,9 @@ if TYPE_CHECKING:
     from jitemu.runtime.setup import Translation
     from jitemu.runtime.tracing import Tracer
 
+    OnCode = Callable[[Record, bytes, list[tuple[int, int]]], None]
+    """Called with a record, the guest code of a block, and where its instructions are."""
+
 MAX_INSTRUCTIONS = 48
 HEAT_BITS = 12
 PAGE = 4096
@@ -60,6 +62,8 @@ class CodeSpace:
         self.processors: list[Processor] = []
         self.flushes = 0
         self.tracer: Tracer | None = None
+        self.on_code: OnCode | None = None
+        """Told of each block that is made, if the space is watched, and of each region."""
         self._contexts: dict[int, NativeMemory] = {}
         self._kept: list[NativeMemory] = []
         self._place_library()
@@ -151,6 +155,8 @@ class CodeSpace:
         self.arena.write(base, code)
         tables.set(Control.NEXT, base + len(code) + 15 & ~15)
         made.set(BlockRecord.HOST_SIZE, len(code))
+        if self.on_code is not None:
+            self.on_code(made, b"", [])
         self.note_region(made, region.covered, processor)
         for number, record in enumerate(heads):
             if record is not None and not record.region:
@@ -233,11 +239,11 @@ class Processor:
         state["leave_at"] = ctypes.addressof(space.arena.leave)
         state["heat"] = space.heat.address
         state["heat_mask"] = (1 << HEAT_BITS) - 1
-        self.forget_jumps()
         call = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_void_p)
         self._enter = call(symbols["enter"])
         self._dispatch = symbols["dispatch"]
         self._natives: dict[str, Callable[..., int]] = {}
+        self.forget_jumps()
         self.hot: Callable[[Processor], None] = lambda processor: None
         """Called when the block at pc has become hot."""
         self.known: Callable[[Processor], None] = lambda processor: None
@@ -265,9 +271,8 @@ class Processor:
         return call(self.state.address, *words)
 
     def forget_jumps(self) -> None:
-        """Empty the jump cache."""
-        at = self.state.layout.of("jump_cache")
-        ctypes.memset(self.state.address + at, 0xFF, JUMP_CACHE_ENTRIES * 16)
+        """Empty the jump cache, from any thread."""
+        self.native("empty_jump_cache")
 
     @property
     def pc(self) -> int:
@@ -374,10 +379,13 @@ class Processor:
     def _trace(self) -> None:
         record = self.space.tables.record(self.state["made"])
         host = self.space.arena.read(record.code, record.host_size)
-        tracer = self.space.tracer
-        if tracer is not None:
-            places = self.space.tables.pieces(record)
-            tracer.translated(record, self.guest_bytes(record), host, self.state["ctx"], places)
+        tracer, on_code = self.space.tracer, self.space.on_code
+        if tracer is not None or on_code is not None:
+            places, code = self.space.tables.pieces(record), self.guest_bytes(record)
+            if tracer is not None:
+                tracer.translated(record, code, host, self.state["ctx"], places)
+            if on_code is not None:
+                on_code(record, code, places)
 
     def add_page(self, number: int) -> None:
         """Make a page of guest code known to native code."""

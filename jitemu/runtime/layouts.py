@@ -65,7 +65,9 @@ class Control:
     HEADS_MASK = 0x100
     ADDRESS_BITS = 0x108
     """The bits of a pc word that are an address."""
-    SIZE = 0x110
+    COUNTS = 0x110
+    """1: every instruction is counted (-icount)."""
+    SIZE = 0x118
 
 
 FLAG_TRACE = 1

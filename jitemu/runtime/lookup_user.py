@@ -52,8 +52,9 @@ def user_find_block(s: RuntimeState) -> int:
         if record == 0 or load64(s.code + Control.FLAGS) & FLAG_TRACE:
             unlock_code(s)
             return s.exit
+    code = enter(s, record)  # still locked, so that what is forgotten is not remembered here
     unlock_code(s)
-    return enter(s, record)
+    return code
 
 
 @native

@@ -30,8 +30,11 @@ class Reports:
     Of the processes that a guest forks, each has a map and statistics of its own.
     """
 
-    def __init__(self, perfmap: bool, jitdump: bool, show: Callable[[str], None] | None) -> None:
+    def __init__(
+        self, perfmap: bool, jitdump: bool, gdb: bool, show: Callable[[str], None] | None
+    ) -> None:
         self.perfmap = perfmap
+        self.gdb = gdb
         self.show = show
         """Takes the lines of ``-d jit``."""
         self._started = time.monotonic_ns()
@@ -42,6 +45,10 @@ class Reports:
     def attach(self, space: CodeSpace, tiers: Tiers | None, symbol: Symbol) -> None:
         """Tell what to report on."""
         self._sources.append((space, tiers, symbol))
+        if self.gdb:
+            from jitemu.runtime.gdb import GdbCode
+
+            GdbCode(space, symbol)
 
     def write(self) -> None:
         """Write all of them."""

@@ -47,6 +47,8 @@ _START = (
 SAMPLE_SECONDS = 0.001
 SLOW_SAMPLE_SECONDS = 0.01
 """Interval once nothing new has become hot for a while."""
+CHILD_DELAY_SECONDS = 0.005
+"""Most children of a fork run another program, or end, before that."""
 QUIET_SAMPLES = 300
 THRESHOLD = 4
 """Samples of a block that make it hot."""
@@ -191,11 +193,11 @@ class Tiers:
             self._replaced[ctx] = self.space.translation.replaced(self.space.guest, ctx)
         return self._replaced[ctx]
 
-    def start(self) -> None:
-        """Begin to sample."""
+    def start(self, delay: float = 0.0) -> None:
+        """Begin to sample after so many seconds."""
         if self.threshold == EVERY_BLOCK:
             return
-        _thread.start_new_thread(self._sample, ())
+        _thread.start_new_thread(self._sample, (delay,))
 
     def stop(self) -> None:
         """No more samples, and no worker."""
@@ -213,10 +215,11 @@ class Tiers:
         self.queue.clear()
         self.compiling = None
         self.done.clear()
-        self.start()
+        self.start(CHILD_DELAY_SECONDS)
 
-    def _sample(self) -> None:
+    def _sample(self, delay: float) -> None:
         _block_signals()
+        time.sleep(delay)
         while not self.stopped:
             slow = self.quiet > QUIET_SAMPLES
             time.sleep(SLOW_SAMPLE_SECONDS if slow else SAMPLE_SECONDS)

@@ -47,6 +47,7 @@ from jitemu.runtime.translator_layouts import (
     RULE_HALFWORDS,
     RULE_PARCELS,
     RULE_WORDS,
+    SPECIAL_COUNT,
     SPECIAL_GUARD,
     STEPS,
     SYMBOL_AFTER,
@@ -128,6 +129,9 @@ def place_word(s: RuntimeState, note: int, word: int) -> int:
     store64(note + Work.FIRST, 1)
     store64(note + Work.VALUES + 8 * SYMBOL_TLB, load64(context + Context.TLB))
     store64(note + Work.VALUES + 8 * SYMBOL_MODE, load64(context + Context.MODE))
+    if load64(code + Control.COUNTS):
+        place_piece(s, note, special(s, SPECIAL_COUNT))
+        note = another(s, note)
     if load64(context + Context.PREDICATES) != NONE:
         return place_predicated(s, context, note, index, word)
     insn = load64(code + Control.INSNS) + index * Insn.LENGTH

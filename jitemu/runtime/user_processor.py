@@ -53,6 +53,10 @@ class GuestMemory(Protocol):
         """The guest may write there."""
         ...
 
+    def shared(self, address: int) -> bool:
+        """Others may write there, or the guest at another address."""
+        ...
+
 
 class _Changing:
     """Holds the space's lock and the one that native code takes."""
@@ -85,6 +89,8 @@ class UserSpace(CodeSpace):
         """Pages that native code knows."""
         self.guarded: set[int] = set()
         """Pages made read-only because they hold translated code the guest could change."""
+        self.shared: dict[int, bytes] = {}
+        """What pages held that may change without a fault: they are looked at by a fence."""
         self.on_page: Callable[[int], None] = lambda number: None
         """Called when a page has become known."""
         self.exact = False
@@ -107,11 +113,25 @@ class UserSpace(CodeSpace):
             if self.memory.writable(address):
                 self._protect(number, _PROT_READ)
                 self.guarded.add(number)
+            if self.memory.shared(address):
+                self.shared[number] = self._page(number)
             self.pages.add(number)
             processor.native("page_add", number, self.memory.base + address)
             processor.native("page_guard", number, int(number in self.guarded))
         with self.lock:
             self.on_page(number)
+
+    def _page(self, number: int) -> bytes:
+        return ctypes.string_at(self.memory.base + number * PAGE, PAGE)
+
+    def fence(self) -> None:
+        """Code may have been written.  Pages that are guarded have seen every write; others
+        are compared with what they were translated from."""
+        if self.shared:
+            with self.lock:
+                for number, before in list(self.shared.items()):
+                    if self._page(number) != before:
+                        self.invalidate(number * PAGE, PAGE)
 
     def _protect(self, number: int, protection: int) -> None:
         page = ctypes.c_void_p(self.memory.base + number * PAGE)
@@ -143,6 +163,7 @@ class UserSpace(CodeSpace):
                 processor.native("page_add", number, 0)
                 processor.native("page_guard", number, 0)
                 self.pages.discard(number)
+                self.shared.pop(number, None)
                 self._unguard(number)
             self.forget_jumps()
 
@@ -174,6 +195,7 @@ class UserSpace(CodeSpace):
         for number in list(self.guarded):
             self._unguard(number)
         self.pages.clear()
+        self.shared.clear()
         for processor in self.processors:
             assert isinstance(processor, UserProcessor)
             processor.last_fault = None

@@ -1,7 +1,7 @@
 """The machine's time: it stands still while the machine is stopped, and so do its timers.
 
 Machine time is the host's monotonic clock without the time spent stopped, in nanoseconds;
-mtime counts it at 10 MHz from ``epoch_ns``.
+mtime counts it at 10 MHz from ``epoch_ns``.  With -icount icount.py's time is the host's.
 """
 
 from __future__ import annotations
@@ -23,10 +23,16 @@ MASK64 = (1 << 64) - 1
 class MachineClock:
     """mtime = (machine time - epoch) / 100 ns; harts compute the same from the host's clock."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        host: Callable[[], int] = time.monotonic_ns,
+        wall: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._host = host
         self._behind_ns = 0  # the host's clock is ahead of the machine's by so much
         self._stopped_ns: int | None = None
-        self.epoch_ns = time.monotonic_ns()
+        self.wall_ns = wall
+        self.epoch_ns = host()
         self.on_epoch_change: Callable[[int], None] | None = None
         """Told the host's time of a running clock's tick 0 when that changes."""
 
@@ -44,10 +50,7 @@ class MachineClock:
         """Machine time."""
         if self._stopped_ns is not None:
             return self._stopped_ns
-        return time.monotonic_ns() - self._behind_ns
-
-    def wall_ns(self) -> int:
-        return time.time_ns()
+        return self._host() - self._behind_ns
 
     @property
     def host_epoch_ns(self) -> int:
@@ -66,7 +69,7 @@ class MachineClock:
     def go_on(self) -> None:
         """Time passes again, from where it stood."""
         if self._stopped_ns is not None:
-            self._behind_ns = time.monotonic_ns() - self._stopped_ns
+            self._behind_ns = self._host() - self._stopped_ns
             self._stopped_ns = None
             self._tell()
 

@@ -75,9 +75,11 @@ def virt_tree(
     mmu_type: str | None,
     aclint: bool,
     places: Sequence[Place] = (),
+    seed: bytes = b"",
 ) -> FDT:
     """The generated tree; ``memory`` in bytes, ``isa`` and ``mmu_type`` as properties of the
-    same names take them; ``places`` of the devices plugged in."""
+    same names take them; ``places`` of the devices plugged in; ``seed`` (RNG_SEED_BYTES) for
+    the guest's random numbers, instead of the host's."""
     import fdt
 
     handles = _Handles(harts)
@@ -90,7 +92,7 @@ def virt_tree(
             "compatible": "riscv-virtio",
             "model": "riscv-virtio,qemu",
         },
-        _chosen(),
+        _chosen(seed or os.urandom(RNG_SEED_BYTES)),
         _syscon("poweroff", 0x5555, handles.finisher),
         _syscon("reboot", 0x7777, handles.finisher),
         _node(
@@ -115,8 +117,7 @@ def virt_tree(
     return tree
 
 
-def _chosen() -> Node:
-    seed = os.urandom(RNG_SEED_BYTES)
+def _chosen(seed: bytes) -> Node:
     words = tuple(int.from_bytes(seed[i : i + 4], "big") for i in range(0, len(seed), 4))
     return _node("chosen", {"stdout-path": f"/soc/serial@{at.UART:x}", "rng-seed": words})
 

@@ -51,6 +51,29 @@ if TYPE_CHECKING:
         """To be called with the new ``next_timer_ns`` when the guest changes stimecmp, so
         that a running hart is kicked when it is reached."""
 
+        # With -icount only, in the hart's thread
+
+        def count(self, shift: int) -> None:
+            """Before the first instruction: count them, each 1 << shift ns of time."""
+            ...
+
+        @property
+        def counted_ns(self) -> int:
+            """Nanoseconds that passed.  Any thread, if not beside the two methods below."""
+            ...
+
+        def allot(self, instructions: int) -> None:
+            """``run`` returns INTERRUPTED after so many more, if not before."""
+            ...
+
+        def pass_time(self, ns: int) -> None:
+            """Have time pass without instructions."""
+            ...
+
+        def take_interrupt(self) -> None:
+            """Between two instructions: trap to an interrupt that is pending and enabled."""
+            ...
+
         def read_gpr(self, index: int) -> int: ...
 
         def write_gpr(self, index: int, value: int) -> None: ...

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from jitemu.system.clock import MachineTimer
     from jitemu.system.eventloop import LoopTimer
     from jitemu.system.hart import Hart, HartFactory
+    from jitemu.system.icount import CountedTime, Icount
     from jitemu.system.plugged import BackendSpec, CaptureSpec, DeviceSpec
 
 MACHINES = ("virt",)
@@ -45,6 +46,8 @@ PAGE = 4096
 HARTS, HART = 1, 0  # how many there are, and the only one
 LONGEST_WAIT_S = 3600.0
 STOP_TIMEOUT_S = 5.0
+SAME_SEED = b"-icount: every run is the same. "
+"""The guest's random seed where runs are to be the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +84,8 @@ class MachineConfig:
     """Whether a guest's reset starts the machine again; if not, it ends it."""
     stopped: bool = False
     """Wait for ``Machine.resume`` before the first instruction."""
+    icount: Icount | None = None
+    """Let time pass with the instructions executed."""
     log: Log = field(default_factory=Log)
 
     def boot_files(self) -> boot.BootFiles:
@@ -91,7 +96,10 @@ class MachineConfig:
         from jitemu.system.devicetree import virt_tree
 
         places = place(self.devices)
-        return virt_tree(self.memory, HARTS, self.isa, self.mmu_type, self.aclint, places)
+        seed = b"" if self.icount is None else SAME_SEED
+        return virt_tree(
+            self.memory, HARTS, self.isa, self.mmu_type, self.aclint, places, seed=seed
+        )
 
     def check(self) -> None:
         """UserError for what cannot be built."""
@@ -132,7 +140,13 @@ class Machine:
         self.space = _space(config)
         self.loop = EventLoop(self.space.lock)
         self.clock = MachineClock()
-        self.timers = MachineTimers(self.clock, self.loop)
+        self.counted: CountedTime | None = None
+        if config.icount is not None:
+            from jitemu.system.icount import WALL_NS, CountedTime
+
+            counted = self.counted = CountedTime(config.icount, self.space.lock)
+            self.clock = MachineClock(counted.now, lambda: WALL_NS + counted.now())
+        self.timers = MachineTimers(self.clock, self.counted or self.loop)
         self.control = self
         self._guard = SignalGuard(self._on_signal, self.loop.wakeup_fd)
         self.chardevs = Chardevs(self.loop, self._guard, lambda: self.shutdown(0))
@@ -148,7 +162,8 @@ class Machine:
         self.captures = [capture.open(self.backends) for capture in config.captures]
         take = self._take_backend
         self.host = BoardHost(
-            *(self.space, self.space.lock, self.clock, self.timers, self, take, self._fail)
+            *(self.space, self.space.lock, self.clock, self.timers, self, take, self._fail),
+            repeatable=self.counted is not None,
         )
         self.board = VirtBoard(
             self.space,
@@ -166,6 +181,8 @@ class Machine:
         self.harts: list[Hart] = [self.hart]
         self.console = self.board.console
         self.firmware = Firmware(self)
+        if self.counted is not None:
+            self.counted.attach(self.hart, self._interrupt)
         self.hart.set_time_epoch(self.clock.host_epoch_ns)
         self.clock.on_epoch_change = self.hart.set_time_epoch
         self.hart.on_timer_change = self._arm_hart_timer
@@ -311,6 +328,9 @@ class Machine:
 
     def wait_for_interrupt(self, hart: int) -> None:
         """Sleep until WFI has to end.  Other reasons to wake do no harm: WFI is a hint."""
+        if self.counted is not None:
+            self.counted.wait(self._wake, self._wanted)
+            return
         self._wake.clear()
         if self._wanted() or self.harts[hart].interrupt_pending():
             return
@@ -397,6 +417,8 @@ class Machine:
 
     def _step(self) -> None:
         hart = self.hart
+        if self.counted is not None:
+            self.counted.begin()
         reason = hart.run()
         if reason == HartExit.WFI:
             self.wait_for_interrupt(HART)
@@ -443,6 +465,9 @@ class Machine:
     def _arm_hart_timer(self, deadline_ns: int | None) -> None:
         """See that a running hart notices when stimecmp is reached.  A timer that is early
         enough is left as it is: it looks again when it expires."""
+        if self.counted is not None:
+            self.counted.changed()
+            return
         with self.space.lock:
             timer = self._hart_timer
             if deadline_ns is None or (timer is not None and timer.deadline_ns <= deadline_ns):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from queue import SimpleQueue
 
-    from jitemu.devices.ports import Clock, GuestMemory, MachineControl, Scheduler
+    from jitemu.devices.ports import Clock, GuestMemory, MachineControl, Scheduler, Worker
     from jitemu.system.machine import Machine
     from jitemu.system.plugged import BackendSpec, DeviceSpec
 
@@ -154,6 +154,18 @@ class WorkerThread:
             self._failed(error)
 
 
+class InlineWorker:
+    """Runs jobs where timers run, as soon as they are due: with -icount between the same two
+    instructions in every run."""
+
+    def __init__(self, clock: Clock, scheduler: Scheduler) -> None:
+        self._clock = clock
+        self._scheduler = scheduler
+
+    def submit(self, job: Callable[[], None]) -> None:
+        self._scheduler.call_at(self._clock.monotonic_ns(), job)
+
+
 class BoardHost:
     """``devices.ports.Host``: what the board's devices may ask for."""
 
@@ -166,6 +178,7 @@ class BoardHost:
         control: MachineControl,
         take: Callable[[str, str], Any],
         failed: Callable[[BaseException], None],
+        repeatable: bool = False,
     ) -> None:
         self.memory = memory
         self.lock: AbstractContextManager[Any] = lock
@@ -174,12 +187,15 @@ class BoardHost:
         self.control = control
         self._take = take
         self._failed = failed
+        self._repeatable = repeatable
         self._workers: list[WorkerThread] = []
 
     def backend(self, kind: str, name: str) -> Any:
         return self._take(kind, name)
 
-    def worker(self, name: str) -> WorkerThread:
+    def worker(self, name: str) -> Worker:
+        if self._repeatable:
+            return InlineWorker(self.clock, self.scheduler)
         worker = WorkerThread(name, self._failed)
         self._workers.append(worker)
         return worker

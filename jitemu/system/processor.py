@@ -10,6 +10,7 @@ from jitemu.frontends.riscv.registers import F_NAMES, X_NAMES
 from jitemu.runtime.engine import PAGE
 from jitemu.runtime.exits import REQUEST_INTERRUPT
 from jitemu.runtime.guests import riscv64_system
+from jitemu.runtime.layouts import Control
 from jitemu.runtime.setup import translation_for
 from jitemu.runtime.system_processor import SystemProcessor, SystemSpace
 from jitemu.runtime.tiers import THRESHOLD, Pieces, Tiers
@@ -48,6 +49,7 @@ class EngineHart(SystemProcessor):
         self.log: HartLog | None = None
         self.on_timer_change: Callable[[int | None], None] | None = None
         self.on_timer = self._timer_changed
+        self._epoch_ns = 0
 
     def run(self) -> HartExit:  # type: ignore[override]
         """Execute until there is something for the machine to do."""
@@ -79,15 +81,44 @@ class EngineHart(SystemProcessor):
         ticks = self.state["stimecmp"]
         if ticks == NEVER:
             return None
-        return self.state["clock_epoch"] + ticks * TICK_NS
+        return self._epoch_ns + ticks * TICK_NS
 
     def _timer_changed(self, ticks: int) -> None:
         if self.on_timer_change is not None:
             self.on_timer_change(self.next_timer_ns())
 
     def set_time_epoch(self, epoch_ns: int) -> None:
-        """Monotonic nanoseconds at time 0."""
-        self.state["clock_epoch"] = epoch_ns
+        """Monotonic nanoseconds at time 0 (below 0 where the guest set a great time)."""
+        self._epoch_ns = epoch_ns
+        self.state["clock_epoch"] = epoch_ns & MASK64
+
+    # Counting instructions
+
+    def count(self, shift: int) -> None:
+        """Count them, each 1 << shift ns of time."""
+        self.space.tables.set(Control.COUNTS, 1)
+        self.state["counting"], self.state["count_shift"] = 1, shift
+
+    @property
+    def counted_ns(self) -> int:
+        """Nanoseconds that passed."""
+        state = self.state
+        done = state["count_end"] - state["budget"] & MASK64
+        return (done << state["count_shift"]) + state["idle_ns"]
+
+    def allot(self, instructions: int) -> None:
+        """``run`` ends after so many more, if not before."""
+        done = self.state["count_end"] - self.state["budget"]
+        self.state["budget"] = instructions
+        self.state["count_end"] = done + instructions & MASK64
+
+    def pass_time(self, ns: int) -> None:
+        """Have time pass without instructions."""
+        self.state["idle_ns"] += ns
+
+    def take_interrupt(self) -> None:
+        """Trap to an interrupt that is pending and enabled."""
+        self.native("take_interrupt")
 
     def read_gpr(self, index: int) -> int:
         """x[index]."""

@@ -127,6 +127,11 @@ class GuestSpace:
         region = self.region_at(address)
         return region is not None and bool(region.prot & PROT_WRITE)
 
+    def shared(self, address: int) -> bool:
+        """Others may write there, or the guest at another address."""
+        region = self.region_at(address)
+        return region is not None and region.shared
+
     def rights(self) -> list[tuple[int, int, str]]:
         """Start, end and "rwx" of all mappings; neighbours with the same rights are one."""
         found: list[tuple[int, int, str]] = []

@@ -71,7 +71,8 @@ class EngineCpu(UserProcessor):
         while True:
             reason = super().run()
             if reason == EXIT_FENCE_I:
-                continue  # guarded pages have seen every write
+                self.user_space.fence()
+                continue
             return _KINDS.get(reason, ExitKind.FAULT)
 
     def clone(self) -> Self:
@@ -88,6 +89,7 @@ class EngineCpu(UserProcessor):
     def invalidate(self, start: int, size: int, /) -> None:
         """Code there changes."""
         self.user_space.invalidate(start, size)
+        self.user_space.fence()
 
     def fork(self) -> int:
         """Fork the host process while no other thread changes code."""

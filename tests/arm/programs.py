@@ -76,6 +76,10 @@ class Memory:
         """It is in memory for data."""
         return any(s <= address < s + n and w for s, n, w in self.pages)
 
+    def shared(self, address: int) -> bool:
+        """It is not."""
+        return False
+
 
 def load(memory: Memory, program: Path) -> int:
     """Map a static program; its entry (bit 0: Thumb)."""

@@ -110,3 +110,9 @@ def test_compare_needs_something_in_common(
 ) -> None:
     assert compared(tmp_path, report(regions=side(1.0)), report(baseline=side(1.0)), 5) == 1
     assert "no emulated row in common" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("seconds", "status"), [(1.0, False), (1.2, True)])
+def test_judge(seconds: float, status: bool) -> None:
+    old = report(qemu=side(2.0), regions=side(1.0))
+    assert compare.judge(old, report(qemu=side(2.0), regions=side(seconds)), 10) is status

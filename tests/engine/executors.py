@@ -298,6 +298,9 @@ class AllMemory:
     def writable(self, address: int) -> bool:
         return self.writable_code
 
+    def shared(self, address: int) -> bool:
+        return False
+
 
 class UserMode(Engine):
     """The engine in user mode: stencils, and regions where they are asked for."""

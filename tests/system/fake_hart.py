@@ -95,3 +95,21 @@ class FakeHart:
         self.pc = pc
         self.supervisor = True
         self.registers[10], self.registers[11] = a0, a1
+
+    # With -icount: each run executes all that it was allotted.
+
+    shift = 0
+    counted_ns = 0
+    allotted = 0
+
+    def count(self, shift: int) -> None:
+        self.shift = shift
+
+    def allot(self, instructions: int) -> None:
+        self.allotted = instructions
+
+    def pass_time(self, ns: int) -> None:
+        self.counted_ns += ns
+
+    def take_interrupt(self) -> None:
+        self.taken = self.pending & self.enabled

@@ -71,3 +71,17 @@ def test_a_software_interrupt_is_cleared_by_software(tmp_path: Path, how: str) -
     options = ("-M", "virt,aclint=on") if how == "sswi" else ()
     done = run(tmp_path, code, *options)
     assert done.returncode == SSIP << 3, done.stderr
+
+
+def test_mtime_can_be_set_beyond_the_hosts_clock(tmp_path: Path) -> None:
+    code = [
+        *constant(T0, 0x200_BFF8),
+        encode("addi", rd=T1, rs1=0, imm=-1),
+        encode("srli", rd=T1, rs1=T1, shamt=1),
+        encode("sd", rs1=T0, rs2=T1, imm=0),
+        encode("ld", rd=A0, rs1=T0, imm=0),
+        encode("srli", rd=A0, rs1=A0, shamt=57),
+        *exit_with(A0),
+    ]
+    done = run(tmp_path, code)
+    assert (done.returncode, done.stderr) == (64, "")

@@ -1,0 +1,228 @@
+"""What a region is made of: guest code followed from a head, as micro-ops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from jitemu.backend_llvm.loops import Place
+from jitemu.backend_llvm.stencil_keys import Target
+from jitemu.ir.code import Block, Op
+from jitemu.ir.emitter import Emitter
+from jitemu.isa import Decoded, Decoder
+
+NOT_LIFTED = frozenset(("call", "exit", "exitnext", "leave", "leaveif"))
+"""A region ends before instructions that call into the runtime."""
+ReadCode = Callable[[int], bytes]
+"""Guest bytes at an address: 4, or 2 at the end of what may be lifted, or none."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to lift."""
+
+    head: int
+    """Guest pc of the entry."""
+    holes: Mapping[str, int]
+    """The context's holes: the access mode and its TLB's offset; in user mode ``exact``, 1
+    where a handler of the guest's will see the registers at a fault."""
+    limit: int = 300
+    """Instructions."""
+    single: bool = False
+    """Only the head's block (every block is a region then)."""
+    forbidden: frozenset[str] = frozenset()
+    """Extensions that the context does not allow."""
+
+
+INLINE_LIMIT = 80
+"""Instructions of a function that is made part of the region that calls it."""
+LONGEST_CHAIN = 2000
+"""Instructions beyond the limit that close a loop."""
+INLINE_DEPTH = 3
+"""Calls within calls."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A call of a function that is part of the region; frame 0 is the head's."""
+
+    chain: tuple[int, ...] = ()
+    """The functions called, outermost first."""
+    back: Place = (0, 0)
+    """Where it returns to."""
+
+
+@dataclass
+class Lifted:
+    """One guest instruction of a region."""
+
+    pc: int
+    length: int
+    code: Block
+    successors: list[int]
+    """Guest addresses that control may go to directly, in the same frame."""
+    following: int
+    """Guest address of the next instruction."""
+    call: int | None = None
+    """The function that it calls, if that is known."""
+    returns: int | None = None
+    """Where a call comes back to."""
+    frame: int | None = None
+    """The frame of the function called, if that is inlined."""
+
+
+class Lifter:
+    """Follows direct control flow from a head and builds every instruction's micro-ops."""
+
+    def __init__(self, target: Target, decoder: Decoder, read: ReadCode, request: Request) -> None:
+        self.target = target
+        self.decoder = decoder
+        self.read = read
+        self.request = request
+        self.lifted: dict[Place, Lifted] = {}
+        self.frames = [Frame()]
+        self._known: dict[int, Lifted | None] = {}
+        self._sizes: dict[int, int] = {}
+
+    def run(self) -> dict[Place, Lifted]:
+        """The region's instructions by place; empty if the head cannot be lifted."""
+        work: list[Place] = [(0, self.request.head)]
+        while work and len(self.lifted) < self.request.limit:
+            place = work.pop(0)
+            frame, pc = place
+            found = self._instruction(pc) if place not in self.lifted else None
+            if found is None:
+                continue
+            found = self.lifted[place] = replace(found)
+            straight = [(frame, s) for s in found.successors if s == found.following]
+            others = [(frame, s) for s in found.successors if (frame, s) not in straight]
+            if self.request.single:
+                work = straight if not others and found.returns is None else []
+                continue
+            if found.returns is not None:
+                straight = self._called(place, found)
+                if found.frame is None:
+                    others, straight = others + straight, []
+            work = straight + work + others
+        if work and not self.request.single:
+            self._close(work[0])
+        return self.lifted
+
+    def _close(self, place: Place) -> None:
+        """The limit is reached: go straight on if that leads back into the region.
+
+        So the whole of a long loop is lifted, of a hash function's rounds for example.
+        """
+        frame, pc = place
+        chain: dict[Place, Lifted] = {}
+        while len(chain) < LONGEST_CHAIN and (frame, pc) not in chain:
+            item = self._instruction(pc)
+            if item is None or item.returns is not None or not item.successors:
+                return
+            chain[frame, pc] = replace(item)
+            on = item.following if item.following in item.successors else item.successors[0]
+            back = [s for s in item.successors if s <= pc and (frame, s) in self.lifted]
+            if back or (frame, on) in self.lifted:
+                self.lifted.update(chain)
+                return
+            pc = on
+
+    def _called(self, place: Place, item: Lifted) -> list[Place]:
+        """Go on behind a call, and in the function if it can be part of the region."""
+        assert item.returns is not None
+        back = place[0], item.returns
+        target, chain = item.call, self.frames[place[0]].chain
+        if target is None or len(chain) >= INLINE_DEPTH or target in chain:
+            return [back]
+        room = self.request.limit - len(self.lifted)
+        if not self._size(target) <= min(room, INLINE_LIMIT):
+            return [back]
+        item.frame = len(self.frames)
+        self.frames.append(Frame((*chain, target), back))
+        return [(item.frame, target), back]
+
+    def _size(self, function: int) -> int:
+        """Instructions of a function without those it calls; too many if not all are known."""
+        if function not in self._sizes:
+            seen: set[int] = set()
+            work = [function]
+            while work and len(seen) <= INLINE_LIMIT:
+                pc = work.pop()
+                if pc in seen:
+                    continue
+                seen.add(pc)
+                item = self._instruction(pc)
+                if item is not None:
+                    work += item.successors
+                    work += [item.returns] if item.returns is not None else []
+            lifted = all(self._instruction(pc) is not None for pc in seen)
+            self._sizes[function] = len(seen) if lifted else INLINE_LIMIT + 1
+        return self._sizes[function]
+
+    def _instruction(self, pc: int) -> Lifted | None:
+        if pc not in self._known:
+            self._known[pc] = self._lift(pc)
+        return self._known[pc]
+
+    def _lift(self, pc: int) -> Lifted | None:
+        code = self.read(self.decoder.address_of(pc))
+        decoded = self.decoder.decode_at(pc, code)
+        if decoded is None:
+            return None
+        if decoded.insn.when in self.request.forbidden:
+            return None
+        s = self._build(decoded, pc)
+        ops = s.block.ops
+        if any(op.name in NOT_LIFTED for op in ops):
+            return None
+        following = self.decoder.following(pc, decoded)
+        last = ops[-1] if s.ended else None
+        if last is None:
+            successors = [following]
+        elif last.name == "jump":
+            successors = [last.args[0].const or 0]
+        elif last.name == "branch":
+            successors = [following, last.args[1].const or 0]
+        else:
+            successors = []
+        call = returns = None
+        if last is not None and last.name != "branch" and _links(ops, following):
+            call = successors[0] if successors else None
+            successors, returns = [], following
+        if any(op.name == "skip" for op in ops) and following not in successors:
+            successors, call, returns = [following, *successors], None, None
+        return Lifted(pc, decoded.length, s.block, successors, following, call, returns)
+
+    def entries(self) -> list[int]:
+        """The head, and where calls come back to.
+
+        Not the heads of inner loops: a loop that is entered in its middle is none for LLVM.
+        """
+        found = [self.request.head]
+        for (frame, _), item in self.lifted.items():
+            if frame == 0 and item.frame is None and (0, item.returns) in self.lifted:
+                found.append(item.returns or 0)
+        return list(dict.fromkeys(found))
+
+    def edges(self, place: Place) -> list[Place]:
+        """The places of the region that control goes to from one."""
+        frame, item = place[0], self.lifted[place]
+        found = [(frame, pc) for pc in item.successors]
+        if item.call is not None:  # as op_jump goes
+            inlined = item.frame or frame
+            found.append((inlined if (inlined, item.call) in self.lifted else frame, item.call))
+        elif frame and item.returns is None and not item.successors:
+            found.append(self.frames[frame].back)
+        return [other for other in found if other in self.lifted]
+
+    def _build(self, decoded: Decoded, pc: int) -> Emitter:
+        s = self.target.emitter(self.target.mode)
+        s.address = pc
+        s.length = decoded.length
+        decoded.build(s)
+        return s
+
+
+def _links(ops: Iterable[Op], following: int) -> bool:
+    """The address of the next instruction is written to a register."""
+    return any(op.name == "set" and op.args[0].const == following for op in ops)
