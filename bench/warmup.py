@@ -192,7 +192,8 @@ def _run(words: Sequence[str] | None) -> None:
         *(options.turns, options.cpu, options.timeout),
     )
     found = curves(setup, options.rounds)
-    print(f"{machine.describe(RISCV64)['cpu']}, load {machine.describe(RISCV64)['load']}")
+    facts = machine.describe(RISCV64)
+    print(f"{facts['cpu']}, load {facts['load']}")
     show(found, setup)
     if options.png:
         draw(found, options.png, setup)

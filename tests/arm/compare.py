@@ -19,6 +19,8 @@ from tests.arm.oracle import (
     random_word,
 )
 
+ALIGNED = ("ldrex", "lda", "stl")
+"""Beginnings of the names of what faults where its address is not aligned."""
 FLOATING = ("v", "aes", "sha1", "sha256")
 """Beginnings of the names that fp_compare looks at."""
 
@@ -45,6 +47,8 @@ def differences(
                 continue
             a, b = oracle.run(case), reference.run(case)
             compared += 1
+            if b.how == "fault" and insn.stencil.startswith(ALIGNED):
+                continue  # Unicorn does not look at alignment
             if a.how == b.how == "fault" or aligned_target(a, b) or a == b:
                 continue
             where = "T32" if case.thumb else "A32"
