@@ -47,8 +47,8 @@ _START = (
 SAMPLE_SECONDS = 0.001
 SLOW_SAMPLE_SECONDS = 0.01
 """Interval once nothing new has become hot for a while."""
-CHILD_DELAY_SECONDS = 0.005
-"""Most children of a fork run another program, or end, before that."""
+DELAY_SECONDS = 0.01
+"""Many programs, and most children of a fork, end before that; the thread would disturb."""
 QUIET_SAMPLES = 300
 THRESHOLD = 4
 """Samples of a block that make it hot."""
@@ -193,11 +193,11 @@ class Tiers:
             self._replaced[ctx] = self.space.translation.replaced(self.space.guest, ctx)
         return self._replaced[ctx]
 
-    def start(self, delay: float = 0.0) -> None:
-        """Begin to sample after so many seconds."""
+    def start(self) -> None:
+        """Begin to sample, in a while."""
         if self.threshold == EVERY_BLOCK:
             return
-        _thread.start_new_thread(self._sample, (delay,))
+        _thread.start_new_thread(self._sample, ())
 
     def stop(self) -> None:
         """No more samples, and no worker."""
@@ -215,11 +215,11 @@ class Tiers:
         self.queue.clear()
         self.compiling = None
         self.done.clear()
-        self.start(CHILD_DELAY_SECONDS)
+        self.start()
 
-    def _sample(self, delay: float) -> None:
+    def _sample(self) -> None:
         _block_signals()
-        time.sleep(delay)
+        time.sleep(DELAY_SECONDS)
         while not self.stopped:
             slow = self.quiet > QUIET_SAMPLES
             time.sleep(SLOW_SAMPLE_SECONDS if slow else SAMPLE_SECONDS)
