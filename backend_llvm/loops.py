@@ -1,9 +1,7 @@
-"""Loops of a region: the body of each branch back, and which are small and innermost.
+"""Loops of a region: the body of each branch back, and how often LLVM unrolls it.
 
-A small innermost loop looks for requests only once in so many iterations, which a count in a
-register tells, and LLVM makes several iterations one: the count is then seen to once in these,
-and what is added to addresses becomes part of them.  (LLVM's own choice of loops to unroll
-makes regions slower more often than faster.)
+Only counted loops are unrolled (counted.py): what is added to addresses becomes part of the
+accesses.  Others, and LLVM's own choice, make regions slower more often than faster.
 """
 
 from __future__ import annotations
@@ -15,10 +13,6 @@ Place = tuple[int, int]
 """(frame, guest pc)."""
 UNROLLED = ((12, 4), (24, 2))
 """Guest instructions of a loop at most, and iterations that are made one."""
-SHORT = 12
-"""Guest instructions of a loop whose iterations are counted for that."""
-ITERATIONS = 64
-"""Between two looks for requests: a multiple of those made one."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +59,6 @@ def find_loops(
                 )
                 found.append(Loop(head, latch, body, nests))
     return found
-
-
-def short_loops(loops: Iterable[Loop]) -> dict[Place, Loop]:
-    """The small innermost loops by their heads."""
-    return {loop.head: loop for loop in loops if loop.copies > 1 and len(loop.body) <= SHORT}
 
 
 def _body(head: Place, latch: Place, before: Mapping[Place, list[Place]]) -> frozenset[Place]:

@@ -13,7 +13,7 @@ from jitemu.backend_llvm.banks import Banks
 from jitemu.backend_llvm.convention import CC, arguments, parameters
 from jitemu.backend_llvm.counted import Counted, compare_text, find_counted, limit_text
 from jitemu.backend_llvm.lifting import Lifted, Lifter, ReadCode, Request
-from jitemu.backend_llvm.loops import ITERATIONS, Loop, Place, find_loops, short_loops
+from jitemu.backend_llvm.loops import Place, find_loops
 from jitemu.backend_llvm.lowering import declarations, llvm_type
 from jitemu.backend_llvm.narrow import Register, narrow_registers, register_of
 from jitemu.backend_llvm.objects import Region, read_object
@@ -44,8 +44,6 @@ class RegionLowering(StencilLowering):
         self.counted = find_counted(self.lifted, edges, loops)
         """By the branch back."""
         self.limits = {loop.head: loop for loop in self.counted.values()}
-        self.short = short_loops(loop for loop in loops if loop.head not in self.limits)
-        """By the head."""
         self.unrolled: list[int] = []
         """Of each loop that LLVM is told to unroll: how many iterations become one."""
         self.settings: set[tuple[str, int]] = set()
@@ -150,9 +148,6 @@ class RegionLowering(StencilLowering):
             self.exits.setdefault(pc, len(self.exits))
             return f"out.{pc:x}"
         if self.address_of(pc) <= self.address_of(self.current):
-            short = self.short.get(place)
-            if short is not None and (self.frame, self.current) in short.body:
-                return f"again.{_name(place)}"
             self.pending.add(place)
             return f"back.{_name(place)}"
         return f"pc.{_name(place)}"
@@ -206,25 +201,6 @@ class RegionLowering(StencilLowering):
             return ""
         self.unrolled.append(copies)
         return f", !llvm.loop !{FIRST_LOOP + 2 * len(self.unrolled)}"
-
-    def _begin_short(self, loop: Loop) -> None:
-        """At a short loop's head: no look for requests in so many iterations."""
-        name = _name(loop.head)
-        self.put(f"store i64 {ITERATIONS}, ptr %left.{name}")
-        self.put(f"br label %chunk.{name}")
-        self.put(f"chunk.{name}:")
-
-    def _short_tails(self) -> None:
-        for place, loop in self.short.items():
-            name = _name(place)
-            self.put(f"again.{name}:")
-            before = self.temp(f"load i64, ptr %left.{name}")
-            left = self.temp(f"sub i64 {before}, 1")
-            self.put(f"store i64 {left}, ptr %left.{name}")
-            more = self.temp(f"icmp ne i64 {left}, 0")
-            labels = f"label %chunk.{name}, label %back.{name}"
-            self.put(f"br i1 {more}, {labels}, !prof !9{self._unrolled(loop.copies)}")
-            self.pending.add(place)
 
     def op_skip(self, op: Op) -> None:
         go = self.label()
@@ -362,8 +338,6 @@ class RegionLowering(StencilLowering):
             self.put(f"pc.{_name(place)}:")
             if place in self.limits:
                 self._limit(self.limits[place])
-            elif place in self.short:
-                self._begin_short(self.short[place])
             used = any(op.name in ("set", "vset", "setfield") for op in item.code.ops)
             self.loads = "load" if used and not self._exact else "load volatile"
             self.block(item.code)
@@ -391,7 +365,6 @@ class RegionLowering(StencilLowering):
         return "\n".join(text)
 
     def _tails(self) -> None:
-        self._short_tails()
         for place in sorted(self.pending):
             out, name = self.label(), _name(place)
             self.put(f"back.{name}:")
@@ -436,7 +409,6 @@ class RegionLowering(StencilLowering):
             else:
                 lines.append(f"store i64 {value}, ptr {name}")
         lines += [f"%limit.{_name(head)} = alloca i64" for head in self.limits]
-        lines += [f"%left.{_name(head)} = alloca i64" for head in self.short]
         lines += self.banks.entry()
         for number, (name, bits) in enumerate(sorted(self.settings)):
             at, word = f"%setting.{number}.at", f"%setting.{number}"
@@ -529,7 +501,6 @@ _ALIAS = """
 !13 = distinct !{!13, !15, !"guest memory"}
 !14 = distinct !{!14, !15, !"state"}
 !15 = distinct !{!15, !"region"}
-!9 = !{!"branch_weights", i32 64, i32 1}
 """
 
 
