@@ -26,12 +26,12 @@ LEFT_SECONDS = 20
 """What a run leaves behind may take so long to end."""
 
 
-def adopt() -> None:
-    """Have processes whose parent ends become this one's children (prctl(2)): a compile
+def adopt(wanted: bool = True) -> None:
+    """Have processes whose parent ends become this one's children (prctl(2)), or not: a compile
     worker is nobody's child, and its processor time would be nowhere."""
     import ctypes
 
-    ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, int(wanted), 0, 0, 0)
 
 
 def _left_behind() -> float:

@@ -50,7 +50,15 @@ def command(kernel: str, serial: str) -> list[str]:
 
 
 def on_terminal(words: list[str]) -> Any:
-    return pexpect.spawn(words[0], words[1:], cwd=str(ROOT), timeout=TIMEOUT)
+    return pexpect.spawn(
+        words[0], words[1:], cwd=str(ROOT), timeout=TIMEOUT, preexec_fn=_default_signals
+    )
+
+
+def _default_signals() -> None:
+    """What runs the tests may ignore some, as nohup does, and children inherit that."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def start(kernel: str, serial: str = "mon:stdio") -> Any:
