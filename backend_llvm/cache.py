@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import marshal
 import os
 import struct
@@ -14,6 +13,7 @@ except ImportError:
     from hashlib import blake2b
 
 from jitemu.cachedir import is_private, trusted, write_file
+from jitemu.hostmemory import map_memory, view_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,14 +96,9 @@ def _map(path: str) -> memoryview | None:
     except OSError:
         return None
     size = os.fstat(fd).st_size
-    libc = ctypes.CDLL(None)
-    libc.mmap.restype = ctypes.c_void_p
-    libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
-    address = libc.mmap(None, size, _READ | _WRITE, _MAP_PRIVATE, fd, 0)
+    address = map_memory(None, size, _READ | _WRITE, _MAP_PRIVATE, fd)
     os.close(fd)
-    if address in (None, 2**64 - 1):
-        return None
-    return memoryview((ctypes.c_ubyte * size).from_address(address)).cast("B")
+    return view_of(address, size) if address else None
 
 
 def save(path: str, value: Any, tables: bytes) -> bool:

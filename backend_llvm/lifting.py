@@ -121,7 +121,11 @@ class Lifter:
                 return
             chain[frame, pc] = replace(item)
             on = item.following if item.following in item.successors else item.successors[0]
-            back = [s for s in item.successors if s <= pc and (frame, s) in self.lifted]
+            back = [
+                s
+                for s in item.successors
+                if (frame, s) in self.lifted and self.goes_back((frame, pc), (frame, s))
+            ]
             if back or (frame, on) in self.lifted:
                 self.lifted.update(chain)
                 return

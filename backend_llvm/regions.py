@@ -32,7 +32,7 @@ class RegionLowering(StencilLowering):
     ) -> None:
         super().__init__(target, Key("region", ""), (), cold=False)
         self.branches = True
-        self.address_of = lifter.decoder.address_of
+        self.goes_back = lifter.goes_back
         self.request = request
         self.lifted = lifter.lifted
         self.banks = Banks(target, [item.code for item in self.lifted.values()])
@@ -147,7 +147,7 @@ class RegionLowering(StencilLowering):
         if place not in self.lifted:
             self.exits.setdefault(pc, len(self.exits))
             return f"out.{pc:x}"
-        if self.address_of(pc) <= self.address_of(self.current):
+        if self.goes_back((self.frame, self.current), place):
             self.pending.add(place)
             return f"back.{_name(place)}"
         return f"pc.{_name(place)}"

@@ -260,12 +260,16 @@ class StencilLowering(RareLowering):
             self._tail("taken", self.pins)
             return
         self.wants_cold = True
+        self._unless(self._requested(), "taken")
+
+    def _unless(self, rare: str, symbol: str) -> None:
+        """Go on at a symbol, or in the cold form in the rare case."""
         out, go = self.label(), self.label()
-        self.put(f"br i1 {self._requested()}, label %{out}, label %{go}, !prof !8")
+        self.put(f"br i1 {rare}, label %{out}, label %{go}, !prof !8")
         self.put(f"{out}:")
         self._tail("cold", self.pins)
         self.put(f"{go}:")
-        self._tail("taken", self.pins)
+        self._tail(symbol, self.pins)
 
     def look(self) -> None:
         """The cold form of a backward jump: the registers are those after it."""
@@ -349,13 +353,7 @@ class StencilLowering(RareLowering):
             return
         left = self.temp(f"sub i64 {self.get_word('budget')}, 1")
         self.set_word("budget", left)
-        used_up = self.temp(f"icmp slt i64 {left}, 0")
-        out, go = self.label(), self.label()
-        self.put(f"br i1 {used_up}, label %{out}, label %{go}, !prof !8")
-        self.put(f"{out}:")
-        self._tail("cold", self.pins)
-        self.put(f"{go}:")
-        self._tail("next", self.pins)
+        self._unless(self.temp(f"icmp slt i64 {left}, 0"), "next")
 
     def far(self) -> None:
         """A direct exit to another page (whose mapping may change)."""

@@ -40,16 +40,17 @@ class _Loader(SourceFileLoader):
 
 
 class _Finder:
-    """Finds the bundle's modules, as an entry of sys.meta_path."""
+    """Finds the modules of a start's bundle, as an entry of sys.meta_path."""
 
-    def __init__(self, modules: Modules) -> None:
-        self._modules = modules
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.modules = _read(path) or {}
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """importlib's protocol."""
-        found = self._modules.get(name)
+        found = self.modules.get(name)
         if found is None:
             return None
         file, package, code = found
@@ -59,19 +60,18 @@ class _Finder:
 
 
 def use(start: str) -> None:
-    """Import from the bundle of this kind of start, if there is one."""
-    modules = _read(_path(start))
-    if modules is not None:
-        sys.meta_path.insert(0, _Finder(modules))
+    """Import from the bundle of this kind of start from now on, if there is one."""
+    sys.meta_path.insert(0, _Finder(_path(start)))
 
 
-def keep(start: str) -> None:
-    """Make the bundle of this kind of start of what is imported by now, if it had none.
+def keep() -> None:
+    """Make the bundle of this start of what is imported by now, if it has none.
 
     A start that generated code is not like others: it is left to the next one.
     """
+    finder = next((f for f in sys.meta_path if isinstance(f, _Finder)), None)
     generated = "llvmlite" in sys.modules
-    if generated or sys.dont_write_bytecode or any(isinstance(f, _Finder) for f in sys.meta_path):
+    if finder is None or finder.modules or generated or sys.dont_write_bytecode:
         return
     found: list[tuple[str, str, bool, tuple[int, int], CodeType]] = []
     for name, module in list(sys.modules.items()):
@@ -84,7 +84,7 @@ def keep(start: str) -> None:
             package = spec.submodule_search_locations is not None
             found.append((name, spec.origin, package, stamp, code))
     payload = marshal.dumps(found)
-    cachedir.write_file(_path(start), [marshal.dumps((_FORMAT, crc32(payload), payload))])
+    cachedir.write_file(finder.path, [marshal.dumps((_FORMAT, crc32(payload), payload))])
 
 
 def _path(start: str) -> str:

@@ -41,7 +41,7 @@ def main(words: Sequence[str], guest: str = "riscv64") -> int:
 
     common.cpu_model(parsed[own.cpu], own.frontend)  # an error comes before those of the program
 
-    gc.disable()  # start-up makes no garbage
+    gc.disable()  # start-up makes no garbage; run_user turns it on
     log = common.make_log(parsed, *(("strace",) if parsed[options.STRACE] else ()))
     return run_user(
         UserConfig(

@@ -6,24 +6,14 @@ import ctypes
 import mmap
 import os
 
+from jitemu.hostmemory import libc, map_memory, view_of
+
 _CANDIDATES = (0x60000000, 0x50000000, 0x40000000, 0x30000000, 0x20000000)
 """Below 2 GiB, for the small code model; away from where programs are linked."""
 
 _MAP_FIXED_NOREPLACE, _MAP_NORESERVE = 0x100000, 0x4000
 _PRIVATE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
 _READ, _WRITE, _EXEC = mmap.PROT_READ, mmap.PROT_WRITE, mmap.PROT_EXEC
-
-libc = ctypes.CDLL(None, use_errno=True)
-libc.mmap.restype = ctypes.c_void_p
-libc.mmap.argtypes = [
-    ctypes.c_void_p,
-    ctypes.c_size_t,
-    ctypes.c_int,
-    ctypes.c_int,
-    ctypes.c_int,
-    ctypes.c_long,
-]
-
 
 _SYS_ARCH_PRCTL, _ARCH_SET_GS = 158, 0x1001
 
@@ -32,12 +22,6 @@ def set_segment_base(address: int) -> None:
     """Where guest memory begins for the calling thread's translated code (x86-64's GS)."""
     if libc.syscall(_SYS_ARCH_PRCTL, _ARCH_SET_GS, ctypes.c_uint64(address)):
         raise OSError(ctypes.get_errno(), "arch_prctl")
-
-
-def _mapped(address: int | None, size: int, protection: int, flags: int, fd: int) -> int:
-    """mmap(2)'s address, or 0 where the system refuses."""
-    got = libc.mmap(address, size, protection, flags, fd, 0)
-    return 0 if got in (None, 2**64 - 1) else got
 
 
 class Arena:
@@ -55,20 +39,20 @@ class Arena:
             os.ftruncate(fd, size)
             self.base = self._map_low(_READ | _EXEC, mmap.MAP_SHARED, fd)
             # Not through mmap.mmap, which keeps the descriptor: the guest would see it.
-            self.writable: int = _mapped(None, size, _READ | _WRITE, mmap.MAP_SHARED, fd)
+            self.writable: int = map_memory(None, size, _READ | _WRITE, mmap.MAP_SHARED, fd)
             os.close(fd)
             if not self.writable:
                 raise OSError("no memory for translated code")
         else:
             self.base = self._map_low(_READ | _WRITE | _EXEC, _PRIVATE, -1)
             self.writable = self.base
-        self.view = memoryview((ctypes.c_ubyte * size).from_address(self.writable)).cast("B")
+        self.view = view_of(self.writable, size)
         self.leave = ctypes.c_uint64.from_address(self._map_data())
         """A word that translated code reaches by a 32-bit distance."""
 
     def _map_low(self, protection: int, flags: int, fd: int) -> int:
         for address in _CANDIDATES:
-            got = _mapped(address, self.size, protection, flags | _MAP_FIXED_NOREPLACE, fd)
+            got = map_memory(address, self.size, protection, flags | _MAP_FIXED_NOREPLACE, fd)
             if got == address:
                 return address
             if got:
@@ -79,7 +63,7 @@ class Arena:
         """A page of plain memory behind the code."""
         address = self.base + self.size
         flags = _PRIVATE | _MAP_FIXED_NOREPLACE
-        if _mapped(address, mmap.PAGESIZE, _READ | _WRITE, flags, -1) != address:
+        if map_memory(address, mmap.PAGESIZE, _READ | _WRITE, flags, -1) != address:
             raise OSError("no room behind translated code")
         return address
 

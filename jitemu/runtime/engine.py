@@ -11,7 +11,8 @@ import ctypes
 import time
 
 from jitemu.backend_llvm.objects import place
-from jitemu.runtime.arena import Arena, libc
+from jitemu.hostmemory import libc
+from jitemu.runtime.arena import Arena
 from jitemu.runtime.exits import (
     EXIT_BUSY,
     EXIT_CONTEXT,

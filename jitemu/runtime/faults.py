@@ -6,7 +6,8 @@ import ctypes
 import mmap
 
 from jitemu.backend_llvm.convention import RECORD_BITS
-from jitemu.runtime.arena import Arena, libc
+from jitemu.hostmemory import libc
+from jitemu.runtime.arena import Arena
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

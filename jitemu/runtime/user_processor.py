@@ -5,8 +5,9 @@ from __future__ import annotations
 import ctypes
 import time
 
+from jitemu.hostmemory import libc
 from jitemu.runtime import faults
-from jitemu.runtime.arena import libc, set_segment_base
+from jitemu.runtime.arena import set_segment_base
 from jitemu.runtime.engine import CodeSpace, Processor
 from jitemu.runtime.exits import EXIT_FAULT, EXIT_WRITTEN
 from jitemu.runtime.guest import Guest

@@ -221,7 +221,7 @@ def run_user(config: UserConfig) -> int:
     if config.cache:
         from jitemu import bundle
 
-        bundle.keep(f"user-{abi.name}")
+        bundle.keep()
     gc.freeze()  # a fork's child need not look through what was made so far
     gc.enable()
     status = process.run_main(thread)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from jitemu.frontends.arm.cpu import parse_cpu
-from jitemu.runtime.arena import libc
+from jitemu.hostmemory import libc
 from jitemu.runtime.engine import CodeSpace
 from jitemu.runtime.exits import EXIT_SYSCALL
 from jitemu.runtime.guest_arm import arm_user

@@ -39,6 +39,7 @@ def kept() -> Path:
 def again() -> object:
     """The module's loader, once it is imported again from what is kept."""
     del sys.modules[MODULE]
+    sys.meta_path[:] = [f for f in sys.meta_path if type(f).__module__ != "jitemu.bundle"]
     bundle.use("user-test")
     spec = importlib.import_module(MODULE).__spec__
     assert spec is not None
@@ -46,23 +47,26 @@ def again() -> object:
 
 
 def test_kept_and_used(source: Path) -> None:
-    bundle.keep("user-test")
+    bundle.use("user-test")
+    bundle.keep()
     assert again() == "jitemu.bundle"
     module = sys.modules[MODULE]
     assert (module.__file__, module.VALUE) == (str(source), 1)
     before = kept().stat().st_mtime_ns
-    bundle.keep("user-test")  # what was used is not made again
+    bundle.keep()  # what was used is not made again
     assert kept().stat().st_mtime_ns == before
 
 
 @pytest.mark.usefixtures("source")
 def test_another_start_has_another() -> None:
-    bundle.keep("user-other")
+    bundle.use("user-other")
+    bundle.keep()
     assert again() != "jitemu.bundle"
 
 
 def test_changed_source(source: Path) -> None:
-    bundle.keep("user-test")
+    bundle.use("user-test")
+    bundle.keep()
     source.write_text("VALUE = 22\n")
     assert again() != "jitemu.bundle"
     assert sys.modules[MODULE].VALUE == 22
@@ -71,7 +75,8 @@ def test_changed_source(source: Path) -> None:
 @pytest.mark.usefixtures("source")
 @pytest.mark.parametrize("at", [0, 40, -1])
 def test_damaged(at: int) -> None:
-    bundle.keep("user-test")
+    bundle.use("user-test")
+    bundle.keep()
     data = bytearray(kept().read_bytes())
     data[at] ^= 0xFF
     kept().write_bytes(data)
@@ -82,7 +87,8 @@ def test_damaged(at: int) -> None:
 
 @pytest.mark.usefixtures("source")
 def test_folder_of_others() -> None:
-    bundle.keep("user-test")
+    bundle.use("user-test")
+    bundle.keep()
     kept().parent.chmod(0o770)
     assert again() != "jitemu.bundle"
 
@@ -90,5 +96,6 @@ def test_folder_of_others() -> None:
 @pytest.mark.usefixtures("source")
 def test_not_after_code_was_generated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "llvmlite", sys)
-    bundle.keep("user-test")
+    bundle.use("user-test")
+    bundle.keep()
     assert not Path(cachedir.folder()).exists()

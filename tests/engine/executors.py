@@ -310,7 +310,7 @@ class UserMode(Engine):
     def __init__(self) -> None:
         import mmap
 
-        from jitemu.runtime.arena import libc
+        from jitemu.hostmemory import libc
         from jitemu.runtime.guests import riscv64_user
         from jitemu.runtime.setup import translation_for
         from jitemu.runtime.user_processor import UserProcessor, UserSpace

@@ -14,9 +14,9 @@ import pytest
 from jitemu.backend_llvm.stencil_keys import Key, parse_key
 from jitemu.frontends.riscv.extensions import decoder_for
 from jitemu.frontends.riscv.state import PINNED, RiscvState, S, isa
+from jitemu.hostmemory import libc
 from jitemu.ir.interp import step
 from jitemu.ir.machine import PAGE, Machine, PagedMemory
-from jitemu.runtime.arena import libc
 from jitemu.runtime.exits import EXIT_FAULT
 from tests.engine.blocks import QEMU_HAS, float_word
 from tests.engine.compare import pool
