@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
 from jitemu.ir.code import Function
@@ -52,14 +52,18 @@ class PagedMemory:
 
     def put(self, addr: int, data: bytes) -> None:
         """Fill in bytes, mapping pages as needed."""
-        for page in range(addr // PAGE, -(-(addr + len(data)) // PAGE)):
-            self.pages.setdefault(page, bytearray(PAGE))
-        for i, byte in enumerate(data, addr):
-            self.pages[i // PAGE][i % PAGE] = byte
+        done = 0
+        for page, at, size in _pieces(addr, len(data)):
+            self.pages.setdefault(page, bytearray(PAGE))[at : at + size] = data[done : done + size]
+            done += size
 
     def get(self, addr: int, size: int) -> bytes:
         """Bytes of any length; MemoryFault if not mapped."""
-        return bytes(self._page(i, write=False)[i % PAGE] for i in range(addr, addr + size))
+        pieces = _pieces(addr, size)
+        return b"".join(
+            self._page(max(addr, page * PAGE), write=False)[at : at + length]
+            for page, at, length in pieces
+        )
 
     def _page(self, addr: int, *, write: bool) -> bytearray:
         page = self.pages.get(addr // PAGE)
@@ -84,6 +88,16 @@ class PagedMemory:
         pages = [self._page(i, write=True) for i in range(addr, addr + size)]
         for i, page in enumerate(pages):
             page[(addr + i) % PAGE] = data[i]
+
+
+def _pieces(addr: int, size: int) -> Iterator[tuple[int, int, int]]:
+    """(page, offset in it, bytes there) of a range."""
+    end = addr + size
+    while addr < end:
+        at = addr % PAGE
+        length = min(PAGE - at, end - addr)
+        yield addr // PAGE, at, length
+        addr += length
 
 
 class Machine:

@@ -18,6 +18,7 @@ from tests.arm.oracle import (
     random_case,
     random_word,
 )
+from tests.arm.rounds import run_rounds
 
 ALIGNED = ("ldrex", "lda", "stl")
 """Beginnings of the names of what faults where its address is not aligned."""
@@ -68,9 +69,8 @@ def main() -> int:
     """Compare, and print what differs."""
     count, seed = int(sys.argv[1]), int(sys.argv[2])
     model = sys.argv[3] if len(sys.argv) > 3 else "max"
-    compared, found = differences(encodings(model), count, seed, model)
-    print("\n".join([*found, f"{compared} compared, {len(found)} differ"]))
-    return int(bool(found))
+    insns = encodings(model)
+    return run_rounds(lambda n, s: differences(insns, n, s, model), count, seed)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from jitemu.frontends.arm.state import isa
 from jitemu.isa import Instruction
 from tests.arm.fp_oracle import FpAfter, FpCase, FpOracle, FpReference, random_fp_case
 from tests.arm.oracle import AT
+from tests.arm.rounds import run_rounds
 
 
 def encodings(prefix: str = "") -> list[Instruction]:
@@ -160,9 +161,8 @@ def main() -> int:
     """Compare, and print what differs."""
     count, seed = int(sys.argv[1]), int(sys.argv[2])
     prefix = sys.argv[3] if len(sys.argv) > 3 else ""
-    compared, found = differences(encodings(prefix), count, seed)
-    print("\n".join([*found, f"{compared} compared, {len(found)} differ"]))
-    return int(bool(found))
+    insns = encodings(prefix)
+    return run_rounds(lambda n, s: differences(insns, n, s), count, seed)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from collections import Counter
 from tests.arm.fp_compare import explain, misaligned, predictable
 from tests.arm.fp_oracle import FpOracle, FpReference, fp_case_of
 from tests.arm.oracle import AT
+from tests.arm.rounds import run_rounds
 
 SPACES = (
     # (bits that are fixed, their mask): data processing of SIMD, loads and stores of elements,
@@ -77,9 +78,12 @@ def differences(count: int, seed: int) -> tuple[Counter[str], list[str]]:
 
 def main() -> int:
     """Compare, and print what differs."""
-    ended, found = differences(int(sys.argv[1]), int(sys.argv[2]))
-    print("\n".join([*found, f"{dict(ended)}, {len(found)} differ"]))
-    return int(bool(found))
+
+    def compare(count: int, seed: int) -> tuple[int, list[str]]:
+        ended, found = differences(count, seed)
+        return ended.total(), found
+
+    return run_rounds(compare, int(sys.argv[1]), int(sys.argv[2]), 10000)
 
 
 if __name__ == "__main__":
