@@ -43,7 +43,7 @@ class StencilLowering(RareLowering):
         self.pins = list(self.entry)
         self.stores: list[tuple[str, str]] = []
         """(field, typed value) of registers in the state."""
-        self.fixed: list[tuple[str, str]] = []
+        self.fixed: dict[tuple[str, int], tuple[str, str]] = {}
         """(pointer, typed value) of registers that the body itself names."""
         self.wants_cold = False
         if self.places.get("rd") == "z":
@@ -99,6 +99,8 @@ class StencilLowering(RareLowering):
     def _get_fixed(self, kind: str, index: int) -> str:
         if kind == self.target.pinned_class and index in self.target.pinned:
             return self.pins[self.target.pinned.index(index)]
+        if (kind, index) in self.fixed:  # the body has written it
+            return self.fixed[kind, index][1].removeprefix("i64 ")
         return self.temp(f"load i64, ptr {self.word(kind, index)}")
 
     def holds_words(self, op: Op) -> bool:
@@ -113,7 +115,7 @@ class StencilLowering(RareLowering):
             if kind == self.target.pinned_class and index in self.target.pinned:
                 self.pins[self.target.pinned.index(index)] = value
             else:
-                self.fixed.append((self.word(str(kind), index), f"i64 {value}"))
+                self._write_fixed(str(kind), index, self.word(str(kind), index), f"i64 {value}")
             return
         place = self.places[index]
         if place == "m":
@@ -121,13 +123,17 @@ class StencilLowering(RareLowering):
         elif place != "z":
             self.pins[int(place)] = value
 
+    def _write_fixed(self, kind: str, index: int, pointer: str, value: str) -> None:
+        self.fixed.pop((kind, index), None)  # the last write of views that overlap stays last
+        self.fixed[kind, index] = pointer, value
+
     def op_vget(self, op: Op) -> str:
         return self.temp(f"load {llvm_type(op.type)}, ptr {self._view(op)}, align 1")
 
     def op_vset(self, op: Op) -> None:
         index = op.attrs[1]
         if isinstance(index, int):
-            self.fixed.append((self._view(op), self.typed(op.args[0])))
+            self._write_fixed(str(op.attrs[0]), index, self._view(op), self.typed(op.args[0]))
         else:
             self.stores.append((index, self.typed(op.args[0])))
 
@@ -144,9 +150,9 @@ class StencilLowering(RareLowering):
         """Registers in the state are written last, so that a fault finds the old ones."""
         for field, value in self.stores:
             self.put(f"store {value}, ptr {self._slot(field)}, align 1")
-        for pointer, value in self.fixed:
+        for pointer, value in self.fixed.values():
             self.put(f"store {value}, ptr {pointer}, align 1")
-        self.stores, self.fixed = [], []
+        self.stores, self.fixed = [], {}
 
     def op_skip(self, op: Op) -> None:
         out, go = self.label(), self.label()
