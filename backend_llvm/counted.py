@@ -8,6 +8,9 @@ What the comparison with the bound itself would have said is never changed by th
 
 - ``r < bound`` and ``r < limit`` are together ``r < min(bound, limit)``, whatever limit is;
 - ``r != bound`` is certain while fewer steps are done than lie between the two.
+
+The comparison may be another instruction than the branch (conditions.py), of 32 bits or 64, and
+of the register's value before the step.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from jitemu.backend_llvm.conditions import EQUAL, GREATER, LESS, Comparison, Conditions, ways
 from jitemu.backend_llvm.loops import Loop, Place
 from jitemu.backend_llvm.narrow import Register, register_of
 from jitemu.ir.code import Block, Op, Value
@@ -25,6 +29,13 @@ LEAST_CHUNK, MOST_CHUNK = 1 << 6, 1 << 12
 """Iterations: powers of two."""
 OUTER_CHUNK = 1 << 3
 """Of a loop with loops in it, which look for requests too, but not at each end."""
+RELATIONS = {
+    LESS | GREATER: "ne",
+    LESS: "lt",
+    LESS | EQUAL: "le",
+    GREATER: "gt",
+    GREATER | EQUAL: "ge",
+}
 
 
 class Item(Protocol):
@@ -42,7 +53,11 @@ class Counted:
     step: int | Register
     """What is added: a signed constant, not 0, or a register."""
     is_32: bool
-    """The sum is sign-extended from 32 bits."""
+    """The sum is sign-extended from 32 bits, to be compared with 64."""
+    width: int
+    """Bits that are compared."""
+    behind: int
+    """Steps that the value compared is behind the register at the branch: 0 or 1."""
     bound: int | Register
     relation: str
     """How the register compares with the bound while the loop goes on: ne lt le gt ge."""
@@ -58,71 +73,135 @@ def find_counted(
 ) -> dict[Place, Counted]:
     """The counted ones of some loops, by the places of their branches back."""
     found: dict[Place, Counted] = {}
+    heads: set[Place] = set()
     for loop in loops:
-        last = items[loop.latch].code.ops[-1] if items[loop.latch].code.ops else None
-        if last is None or last.name != "branch" or last.args[1].const != loop.head[1]:
-            continue
-        counted = _counted(loop, items, edges)
+        counted = _Search(loop, items, edges).counted() if loop.head not in heads else None
         if counted is not None:
             found[loop.latch] = counted
+            heads.add(loop.head)  # a head has one limit
     return found
 
 
-def _counted(
-    loop: Loop, items: Mapping[Place, Item], edges: Mapping[Place, list[Place]]
-) -> Counted | None:
-    head, latch, body = loop.head, loop.latch, loop.body
-    writes: dict[Register, list[tuple[Place, Op]]] = {}
-    for place in body:
-        for op in items[place].code.ops:
-            if op.name == "set":
-                writes.setdefault(register_of(op), []).append((place, op))
-            elif op.name == "skip":
-                return None
-    condition = items[latch].code.ops[-1].args[0].source
-    if condition is None or condition.name not in ("ne", "ult", "ule", "slt", "sle"):
+class _Search:
+    """For the register that a loop counts with."""
+
+    def __init__(
+        self, loop: Loop, items: Mapping[Place, Item], edges: Mapping[Place, list[Place]]
+    ) -> None:
+        self.loop, self.items, self.edges = loop, items, edges
+        self.writes: dict[Register, list[tuple[Place, Op]]] = {}
+        for place in loop.body:
+            for op in items[place].code.ops:
+                if op.name == "set":
+                    self.writes.setdefault(register_of(op), []).append((place, op))
+        self.way = self._straight_way()
+
+    def counted(self) -> Counted | None:
+        said = self._goes_on_while()
+        for way in ways(said) if said is not None else ():
+            for register, is_after in self._registers(way):
+                found = self._by(way, register, is_after)
+                if found is not None:
+                    return found
         return None
-    relation, signed = condition.name[-2:], condition.name[0] == "s"
-    left, right = map(_operand, condition.args)
-    for register, bound, how in (
-        (left, right, relation),
-        (right, left, {"lt": "gt", "le": "ge"}.get(relation, relation)),
-    ):
-        if not isinstance(register, tuple) or bound is None or bound in writes:
-            continue
-        if len(writes.get(register, ())) != 1:
-            continue
-        place, op = writes[register][0]
-        step = _step(op, register)
-        if step is None or step[0] in writes:
-            continue
-        if not _fits(how, *step) or not _once(place, head, latch, body, edges):
-            continue
-        size = max(1, CHUNK_INSTRUCTIONS // len(body))
+
+    def _straight_way(self) -> list[Place]:
+        """The places before the branch back, last first, that always lead to it."""
+        at, way = self.loop.latch, list[Place]()
+        while at != self.loop.head:
+            before = [place for place in self.loop.body if at in self.edges[place]]
+            if len(before) != 1:
+                break
+            at = before[0]
+            way.append(at)
+        return way
+
+    def _goes_on_while(self) -> Comparison | None:
+        """The comparison that leads back to the head."""
+        ops = self.items[self.loop.latch].code.ops
+        conditions = Conditions(self.loop.latch, self._reaching)
+        if ops and ops[-1].name == "branch" and ops[-1].args[1].const == self.loop.head[1]:
+            return conditions.comparison(ops[-1].args[0])
+        if len(ops) > 1 and (ops[-2].name, ops[-1].name) == ("skip", "jump"):
+            said = conditions.comparison(ops[-2].args[0])
+            return said.negated() if said is not None else None
+        return None
+
+    def _reaching(self, register: Register) -> tuple[Place, Value] | None:
+        written = {place: op for place, op in self.writes.get(register, ())}
+        place = next((place for place in self.way if place in written), None)
+        if place is None or self._is_conditional(place):
+            return None
+        return place, written[place].args[0]
+
+    def _is_conditional(self, place: Place) -> bool:
+        return any(op.name == "skip" for op in self.items[place].code.ops)
+
+    def _by(self, said: Comparison, register: Register, is_after: bool) -> Counted | None:
+        """If the register counts, and what it is compared with does not change."""
+        how, bound = RELATIONS.get(said.outcomes), _operand(said.right)
+        if how is None or bound is None or bound in self.writes:
+            return None
+        if len(self.writes.get(register, ())) != 1:
+            return None
+        place, op = self.writes[register][0]
+        width = said.left.width
+        step = _step(op, register, width)
+        if step is None or step[0] in self.writes or self._is_conditional(place):
+            return None
+        loop = self.loop
+        once = _once(place, loop.head, loop.latch, loop.body, self.edges)
+        if not _fits(how, *step) or not once:
+            return None
+        behind = not is_after and said.place == place
+        if said.place in self.way:
+            between = self.way[: self.way.index(said.place)]
+            behind = behind or place in (loop.latch, *between)
+        size = max(1, CHUNK_INSTRUCTIONS // len(loop.body))
         iterations = min(max(1 << size.bit_length() - 1, LEAST_CHUNK), MOST_CHUNK)
         if loop.nests:
             iterations = OUTER_CHUNK
-        return Counted(head, register, *step, bound, how, signed, iterations, loop.copies)
-    return None
+        chunk = (iterations, loop.copies)
+        signed = said.signed
+        return Counted(loop.head, register, *step, width, behind, bound, how, signed, *chunk)
+
+    def _registers(self, said: Comparison) -> list[tuple[Register, bool]]:
+        """The registers whose value is compared, and whether the instruction has written it."""
+        found = [
+            (register_of(op), True)
+            for op in self.items[said.place].code.ops
+            if op.name == "set" and said.left in (op.args[0], *_extended(op.args[0]))
+        ]
+        read = _operand(said.left)
+        return [*found, (read, False)] if isinstance(read, tuple) else found
+
+
+def _extended(value: Value) -> tuple[Value, ...]:
+    op = value.source
+    return op.args if op is not None and op.name in ("sext", "zext") else ()
 
 
 def _operand(value: Value) -> Register | int | None:
     if value.const is not None:
         return value.const
     source = value.source
+    if source is not None and source.name == "trunc" and value.width == 32:
+        source = source.args[0].source
     return register_of(source) if source is not None and source.name == "get" else None
 
 
-def _step(op: Op, register: Register) -> tuple[int | Register, bool] | None:
-    """(step, the sum has 32 bits) if the op adds something to its register."""
+def _step(op: Op, register: Register, width: int) -> tuple[int | Register, bool] | None:
+    """(step, the sum has 32 bits of the 64 compared) if the op adds something to its register."""
     value, is_32 = op.args[0], False
     source = value.source
-    if source is not None and source.name == "sext" and source.args[0].source is not None:
+    extensions = ("sext",) if width == 64 else ("sext", "zext")
+    if source is not None and source.name in extensions and source.args[0].width == 32:
         value, is_32 = source.args[0], True
         source = value.source
     if source is None or source.name not in ("add", "sub"):
         return None
     own, added = (_untruncated(a, is_32) for a in source.args)
+    is_32 = is_32 and width == 64
     if own is None or added is None:
         return None
     if _operand(own) != register:
@@ -182,46 +261,62 @@ def _once(
 
 
 def limit_text(loop: Counted, start: str, step: str, bound: str, name: str) -> Sequence[str]:
-    """LLVM text that computes ``%{name}``, the limit of the next chunk.
+    """LLVM text that computes ``%{name}``, the limit of the next chunk, of 64-bit operands.
 
     It is made of what the register will be after so many steps, wherever sums wrap: there at
     the latest the loop's comparison with the limit does not hold.
     """
-    count = str(loop.iterations)
+    count, kind = str(loop.iterations), f"i{loop.width}"
     lines: list[str] = []
 
     def put(part: str, text: str) -> str:
         lines.append(f"%{name}.{part} = {text}")
         return f"%{name}.{part}"
 
+    if loop.width == 32:
+        start = put("start", f"trunc i64 {start} to i32")
+        step = put("step", f"trunc i64 {step} to i32")
+        bound = put("bound", f"trunc i64 {bound} to i32")
+    if loop.behind:
+        start = put("before", f"sub {kind} {start}, {step}")
     if loop.relation == "ne":
         assert isinstance(loop.step, int)
         ends = (bound, start) if loop.step > 0 else (start, bound)
-        distance = put("distance", f"sub i64 {ends[0]}, {ends[1]}")
+        distance = put("distance", f"sub {kind} {ends[0]}, {ends[1]}")
         if loop.is_32:  # that many steps whatever the upper halves are
             distance = put("low", f"and i64 {distance}, {(1 << 32) - 1}")
-        steps = put("steps", f"udiv i64 {distance}, {abs(loop.step)}")
-        some = put("some", f"call i64 @llvm.umin.i64(i64 {steps}, i64 {count})")
-        count = put("count", f"call i64 @llvm.umax.i64(i64 {some}, i64 1)")
-    way = put("way", f"mul i64 {count}, {step}")
-    last = put("last", f"add i64 {start}, {way}")
+        steps = put("steps", f"udiv {kind} {distance}, {abs(loop.step)}")
+        some = put("some", f"call {kind} @llvm.umin.{kind}({kind} {steps}, {kind} {count})")
+        count = put("count", f"call {kind} @llvm.umax.{kind}({kind} {some}, {kind} 1)")
+    way = put("way", f"mul {kind} {count}, {step}")
+    last = put("last", f"add {kind} {start}, {way}")
     if loop.is_32:
         short = put("short", f"trunc i64 {last} to i32")
         last = put("wide", f"sext i32 {short} to i64")
-    kind = "s" if loop.signed else "u"
+    sign = "s" if loop.signed else "u"
     if loop.relation == "le":
-        last = put("below", f"call i64 @llvm.{kind}sub.sat.i64(i64 {last}, i64 1)")
+        last = put("below", f"call {kind} @llvm.{sign}sub.sat.{kind}({kind} {last}, {kind} 1)")
     elif loop.relation == "ge":
-        last = put("above", f"call i64 @llvm.{kind}add.sat.i64(i64 {last}, i64 1)")
-    if loop.relation == "ne":
-        lines.append(f"%{name} = add i64 {last}, 0")
-    else:
-        pick = f"{kind}{'min' if loop.relation in ('lt', 'le') else 'max'}"
-        lines.append(f"%{name} = call i64 @llvm.{pick}.i64(i64 {bound}, i64 {last})")
+        last = put("above", f"call {kind} @llvm.{sign}add.sat.{kind}({kind} {last}, {kind} 1)")
+    if loop.relation != "ne":
+        pick = f"{sign}{'min' if loop.relation in ('lt', 'le') else 'max'}"
+        last = put("end", f"call {kind} @llvm.{pick}.{kind}({kind} {bound}, {kind} {last})")
+    lines.append(
+        f"%{name} = add i64 {last}, 0" if loop.width == 64 else f"%{name} = zext i32 {last} to i64"
+    )
     return lines
 
 
-def compare_text(loop: Counted, value: str, limit: str) -> str:
-    """LLVM text: the chunk goes on."""
-    kind = "" if loop.relation == "ne" else "s" if loop.signed else "u"
-    return f"icmp {kind}{loop.relation} i64 {value}, {limit}"
+def compare_text(loop: Counted, value: str, step: str, limit: str, name: str) -> Sequence[str]:
+    """LLVM text that computes ``%{name}``: the chunk goes on."""
+    lines: list[str] = []
+    if loop.behind:
+        lines.append(f"%{name}.before = sub i64 {value}, {step}")
+        value = f"%{name}.before"
+    if loop.width == 32:
+        for part, word in (("value", value), ("limit", limit)):
+            lines.append(f"%{name}.{part} = trunc i64 {word} to i32")
+        value, limit = f"%{name}.value", f"%{name}.limit"
+    sign = "" if loop.relation == "ne" else "s" if loop.signed else "u"
+    lines.append(f"%{name} = icmp {sign}{loop.relation} i{loop.width} {value}, {limit}")
+    return lines

@@ -15,7 +15,7 @@ from jitemu.backend_llvm.counted import Counted, compare_text, find_counted, lim
 from jitemu.backend_llvm.lifting import Lifted, Lifter, ReadCode, Request
 from jitemu.backend_llvm.loops import Place, find_loops
 from jitemu.backend_llvm.lowering import declarations, llvm_type
-from jitemu.backend_llvm.narrow import Register, narrow_registers, register_of
+from jitemu.backend_llvm.narrow import Register, narrow_registers
 from jitemu.backend_llvm.objects import Region, read_object
 from jitemu.backend_llvm.stencils import METADATA, Key, StencilLowering, Target
 from jitemu.ir.code import WIDTHS, Op
@@ -162,31 +162,30 @@ class RegionLowering(StencilLowering):
 
     def op_branch(self, op: Op) -> None:
         taken, other = self._go(op.args[1].const or 0), self._go(self.following)
-        loop = self.counted.get((self.frame, self.current))
-        if loop is not None:
-            self._go_on(loop, op)
+        self._go_on()
         self.put(f"br i1 {self.ref(op.args[0])}, label %{taken}, label %{other}")
 
-    def _go_on(self, loop: Counted, op: Op) -> None:
+    def _go_on(self) -> None:
         """At a counted loop's branch: the next iteration of the same chunk."""
-        condition = op.args[0].source
-        assert condition is not None
-        register = next(
-            a for a in condition.args if a.source is not None and _names(a.source, loop.register)
-        )
+        loop = self.counted.get((self.frame, self.current))
+        if loop is None:
+            return
         name = _name(loop.head)
         limit, out = self.temp(f"load i64, ptr %limit.{name}"), self.label()
-        goes_on = self.temp(compare_text(loop, self.ref(register), limit))
+        value, step = self._read(loop.register), self._fixed(loop.step)
+        goes_on = f"goes.on.{name}"
+        self.lines += compare_text(loop, value, step, limit, goes_on)
         unrolled = self._unrolled(loop.copies)
-        self.put(f"br i1 {goes_on}, label %chunk.{name}, label %{out}, !prof !7{unrolled}")
+        self.put(f"br i1 %{goes_on}, label %chunk.{name}, label %{out}, !prof !7{unrolled}")
         self.put(f"{out}:")
+
+    def _fixed(self, operand: int | Register) -> str:
+        """A counted loop's bound or step."""
+        return self._signed(operand & MASK64) if isinstance(operand, int) else self._read(operand)
 
     def _limit(self, loop: Counted) -> None:
         """At a counted loop's head: compute the limit of a chunk, and begin it."""
-        bound, step = (
-            str(self._signed(o)) if isinstance(o, int) else self._read(o)
-            for o in (loop.bound, loop.step)
-        )
+        bound, step = self._fixed(loop.bound), self._fixed(loop.step)
         name = _name(loop.head)
         self.lines += limit_text(loop, self._read(loop.register), step, bound, f"next.{name}")
         # LLVM shall not take the limit apart again in the loop
@@ -203,6 +202,7 @@ class RegionLowering(StencilLowering):
         return f", !llvm.loop !{FIRST_LOOP + 2 * len(self.unrolled)}"
 
     def op_skip(self, op: Op) -> None:
+        self._go_on()
         go = self.label()
         out = self._go(self.following)
         self.put(f"br i1 {self.ref(op.args[0])}, label %{out}, label %{go}")
@@ -479,10 +479,6 @@ class RegionLowering(StencilLowering):
                 lines.append(f"{value} = load i64, ptr {name}")
             lines.append(f"store i64 {value}, ptr {name}.at, !alias.scope !12, !noalias !11")
         return lines + self.banks.back(self)
-
-
-def _names(op: Op, register: Register) -> bool:
-    return op.name == "get" and register_of(op) == register
 
 
 def _name(place: Place) -> str:

@@ -18,8 +18,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from unicorn import unicorn_const as kinds
-
 from jitemu.frontends.arm.state import S, isa
 from jitemu.ir.machine import PagedMemory
 from jitemu.isa import Instruction
@@ -33,8 +31,7 @@ from tests.arm.fp_oracle import (
     FpReference,
     fp_case_of,
 )
-from tests.arm.oracle import AT, CODE_SIZE, FLAGS, MIDDLE, SCRATCH, SCRATCH_SIZE, random_word
-from tests.arm.oracle import CODE as UNICORN_CODE
+from tests.arm.oracle import AT, FLAGS, MIDDLE, SCRATCH, SCRATCH_SIZE, random_word
 from tests.arm.oracle import predictable as integer_predictable
 from tests.arm.rounds import run_rounds
 
@@ -136,13 +133,12 @@ def image_of(cases: list[FpCase]) -> bytes:
 
 
 class WindowOracle(FpOracle):
-    """Unicorn with a block's window as its only memory for data."""
+    """Unicorn with a block's window as its only memory beside the code."""
 
     def __init__(self) -> None:
         super().__init__()
         uc: Any = self.uc
         uc.mem_unmap(SCRATCH, SCRATCH_SIZE)
-        uc.mem_protect(UNICORN_CODE, CODE_SIZE, kinds.UC_PROT_EXEC)
         self.at = 0
 
     def after(self, case: FpCase, number: int) -> tuple[FpAfter, bytes]:

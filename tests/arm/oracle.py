@@ -18,7 +18,7 @@ from jitemu.ir.interp import run_instruction
 from jitemu.ir.machine import Machine, PagedMemory
 from jitemu.isa import Instruction
 
-CODE, CODE_SIZE = 0x10000, 0x1000
+CODE, CODE_SIZE = 0x6A7C0000, 0x1000  # where random addresses seldom are
 AT = CODE + 0x800
 SCRATCH, SCRATCH_SIZE = 0x40000, 0x3000
 MIDDLE = SCRATCH + SCRATCH_SIZE // 2
