@@ -52,52 +52,54 @@ def _word(name: str, thumb: bool, **fields: int) -> bytes:
     return word.to_bytes(4, "little")
 
 
-def _load_constant(register: int, value: int, thumb: bool) -> bytes:
+def load_constant(register: int, value: int, thumb: bool) -> bytes:
+    """movw, movt."""
     low, high = value & 0xFFFF, value >> 16
     return _word("movw", thumb, rd=register, val=low) + _word("movt", thumb, rd=register, val=high)
 
 
-def _words(*words: int, thumb: bool) -> bytes:
+def words(*given: int, thumb: bool) -> bytes:
+    """Instruction words in memory."""
     return b"".join(
-        (w >> 16 | (w & 0xFFFF) << 16 if thumb else w).to_bytes(4, "little") for w in words
+        (w >> 16 | (w & 0xFFFF) << 16 if thumb else w).to_bytes(4, "little") for w in given
     )
 
 
 def block_code(case: FpCase, number: int) -> bytes:
     """Registers from the record, the instruction, registers to the record."""
     thumb = case.thumb
-    code = _load_constant(LR, RECORDS + number * RECORD.size, thumb)
+    code = load_constant(LR, RECORDS + number * RECORD.size, thumb)
     # vldmia lr!, {d0-d15}; vldmia lr!, {d16-d31}; the rest by words of lr.
-    code += _words(0xECBE0B20, 0xECFE0B20, thumb=thumb)
-    code += _words(0xE59E0038 if not thumb else 0xF8DE0038, thumb=thumb)  # ldr r0, [lr, #56]
-    code += _words(0xEEE10A10, thumb=thumb)  # vmsr fpscr, r0
-    code += _words(0xE59E0034 if not thumb else 0xF8DE0034, thumb=thumb)  # ldr r0, [lr, #52]
-    code += _words(0xE12CF000 if not thumb else 0xF3808C00, thumb=thumb)  # msr apsr_nzcvqg, r0
-    code += _words(0xE59E003C if not thumb else 0xF8DE003C, thumb=thumb)  # ldr r0, [lr, #60]
-    code += _words(0xE1A0D000, thumb=False) if not thumb else b"\x85\x46\x00\xbf"  # mov sp, r0
-    code += _words(0xE89E1FFF, thumb=thumb)  # ldm lr, {r0-r12}
+    code += words(0xECBE0B20, 0xECFE0B20, thumb=thumb)
+    code += words(0xE59E0038 if not thumb else 0xF8DE0038, thumb=thumb)  # ldr r0, [lr, #56]
+    code += words(0xEEE10A10, thumb=thumb)  # vmsr fpscr, r0
+    code += words(0xE59E0034 if not thumb else 0xF8DE0034, thumb=thumb)  # ldr r0, [lr, #52]
+    code += words(0xE12CF000 if not thumb else 0xF3808C00, thumb=thumb)  # msr apsr_nzcvqg, r0
+    code += words(0xE59E003C if not thumb else 0xF8DE003C, thumb=thumb)  # ldr r0, [lr, #60]
+    code += words(0xE1A0D000, thumb=False) if not thumb else b"\x85\x46\x00\xbf"  # mov sp, r0
+    code += words(0xE89E1FFF, thumb=thumb)  # ldm lr, {r0-r12}
     code += case.code + b"\x00\xbf" * (len(case.code) // 2 % 2)
-    code += _words(0xE24EEC01 if not thumb else 0xF5AE7E80, thumb=thumb)  # sub lr, lr, #256
-    code += _words(0xECAE0B20, 0xECEE0B20, thumb=thumb)  # vstmia lr!, ...
-    code += _words(0xE88E1FFF, thumb=thumb)  # stm lr, {r0-r12}
-    code += _words(0xE10F0000 if not thumb else 0xF3EF8000, thumb=thumb)  # mrs r0, apsr
-    code += _words(0xE58E0034 if not thumb else 0xF8CE0034, thumb=thumb)
-    code += _words(0xEEF10A10, thumb=thumb)  # vmrs r0, fpscr
-    code += _words(0xE58E0038 if not thumb else 0xF8CE0038, thumb=thumb)
-    code += _words(0xE1A0000D, thumb=False) if not thumb else b"\x68\x46\x00\xbf"  # mov r0, sp
-    return code + _words(0xE58E003C if not thumb else 0xF8CE003C, thumb=thumb)
+    code += words(0xE24EEC01 if not thumb else 0xF5AE7E80, thumb=thumb)  # sub lr, lr, #256
+    code += words(0xECAE0B20, 0xECEE0B20, thumb=thumb)  # vstmia lr!, ...
+    code += words(0xE88E1FFF, thumb=thumb)  # stm lr, {r0-r12}
+    code += words(0xE10F0000 if not thumb else 0xF3EF8000, thumb=thumb)  # mrs r0, apsr
+    code += words(0xE58E0034 if not thumb else 0xF8CE0034, thumb=thumb)
+    code += words(0xEEF10A10, thumb=thumb)  # vmrs r0, fpscr
+    code += words(0xE58E0038 if not thumb else 0xF8CE0038, thumb=thumb)
+    code += words(0xE1A0000D, thumb=False) if not thumb else b"\x68\x46\x00\xbf"  # mov r0, sp
+    return code + words(0xE58E003C if not thumb else 0xF8CE003C, thumb=thumb)
 
 
-def _ending(count: int) -> bytes:
-    """write(1, records), write(1, windows), exit(0), in A32."""
+def ending(*written: tuple[int, int]) -> bytes:
+    """write(1, address, size) of each, exit(0), in A32."""
     code = b""
-    for address, size in ((RECORDS, count * RECORD.size), (WINDOWS, count * WINDOW)):
+    for address, size in written:
         for register, value in ((0, 1), (1, address), (2, size), (7, 4)):
-            code += _load_constant(register, value, False)
-        code += _words(0xEF000000, thumb=False)
+            code += load_constant(register, value, False)
+        code += words(0xEF000000, thumb=False)
     for register, value in ((0, 0), (7, 1)):
-        code += _load_constant(register, value, False)
-    return code + _words(0xEF000000, thumb=False)
+        code += load_constant(register, value, False)
+    return code + words(0xEF000000, thumb=False)
 
 
 def image_of(cases: list[FpCase]) -> bytes:
@@ -105,23 +107,27 @@ def image_of(cases: list[FpCase]) -> bytes:
     code = b""
     for number, case in enumerate(cases):
         if case.thumb:  # add r0, pc, #1; bx r0 and back: bx pc; nop
-            code += _words(0xE28F0001, 0xE12FFF10, thumb=False)
+            code += words(0xE28F0001, 0xE12FFF10, thumb=False)
             code += block_code(case, number) + b"\x78\x47\xc0\x46"
         else:
             code += block_code(case, number)
         if len(code) % 4:
             raise AssertionError
-    code += _ending(len(cases))
+    code += ending((RECORDS, len(cases) * RECORD.size), (WINDOWS, len(cases) * WINDOW))
     records = b"".join(
         RECORD.pack(*c.d, *c.registers[:13], c.flags, c.fpscr, c.registers[13]) for c in cases
     )
-    parts = (
-        (CODE, code, 5),
-        (WINDOWS, b"".join(c.memory for c in cases), 6),
-        (RECORDS, records, 6),
+    return elf_image(
+        (CODE, code, 5), (WINDOWS, b"".join(c.memory for c in cases), 6), (RECORDS, records, 6)
     )
+
+
+def elf_image(*parts: tuple[int, bytes, int]) -> bytes:
+    """A static program of these (address, bytes, rights), which begins at CODE."""
     head = b"\x7fELF\1\1\1".ljust(16, b"\0")
-    head += struct.pack("<HHIIIIIHHHHHH", 2, 40, 1, CODE, 52, 0, 0x5000400, 52, 32, 3, 0, 0, 0)
+    head += struct.pack(
+        "<HHIIIIIHHHHHH", 2, 40, 1, CODE, 52, 0, 0x5000400, 52, 32, len(parts), 0, 0, 0
+    )
     at = 4096
     body = b""
     for address, data, rights in parts:
@@ -298,11 +304,11 @@ def compare_record(
     window: bytes,
 ) -> list[str]:
     """What differs in a record."""
-    words = RECORD.unpack_from(data, number * RECORD.size)
+    record = RECORD.unpack_from(data, number * RECORD.size)
     at = count * RECORD.size + number * WINDOW
     core = after.core
     wanted = [*after.d, *core.registers[:13], core.flags, after.fpscr, core.registers[13]]
-    got = [*words[:45], words[45] & FLAGS, words[46] & FPSCR_BITS, words[47]]
+    got = [*record[:45], record[45] & FLAGS, record[46] & FPSCR_BITS, record[47]]
     labels = [*(f"d{n}" for n in range(32)), *(f"r{n}" for n in range(13))]
     labels += ["flags", "fpscr", "sp"]
     parts = [
