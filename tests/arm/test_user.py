@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.arm.round_trips import COMPRESSORS, mixed_data, round_trip
 from tests.user.conftest import ENGINE as RISCV_ENGINE
 from tests.user.conftest import PROGRAMS
 from tests.user.test_debian import APPLETS, BASH, PYTHON, outcome
@@ -140,3 +141,10 @@ def test_busybox(armhf_root: Path, tmp_path: Path) -> None:
         if outcome((str(QEMU), *words), tmp_path) != outcome((*ENGINE, *words), tmp_path):
             differ.append(line)
     assert not differ
+
+
+@pytest.mark.parametrize("name", COMPRESSORS)
+def test_compressors(armhf_root: Path, tmp_path: Path, name: str) -> None:
+    data = tmp_path / "data"
+    data.write_bytes(mixed_data(1 << 20, 2))
+    assert round_trip(name, ENGINE, (str(QEMU),), armhf_root, data) == []
