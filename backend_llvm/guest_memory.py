@@ -53,6 +53,9 @@ class MemoryLowering(Lowering):
         their own: the host's addressing mode does it.  (It does not wrap, but beyond the 4 GiB
         nothing is mapped, as there is nothing at the guest's ends.)
         """
+        if self.based and value.source and value.source.name == "add":
+            first, second = value.source.args
+            return self.temp(f"add i64 {self.guest_address(first)}, {self.ref(second)}")
         word = value.source.args[0] if value.source and value.source.name == "zext" else None
         if not self.based or word is None or word.source is None or word.width != 32:
             return self.ref(value)

@@ -71,12 +71,14 @@ class S(Emitter):
             return self.pc_read
         return self._file[index].trunc(32)
 
-    def aligned(self, address: Word, mask: Word | int) -> Word:
+    def aligned(self, address: Word, mask: Word | int, base: Word | None = None) -> Word:
         """An address for an access; where one of a mask's bits (of the low five) is set in it,
-        one that no host has, so that the access faults: an alignment fault."""
-        place = address.zext()
-        wrong = place & mask
-        return place if wrong.const == 0 else place | wrong << 59
+        one that no host has, so that the access faults: an alignment fault.
+
+        ``base``: what has the same low bits as the address, and is at hand.
+        """
+        wrong = (address if base is None else base).zext() & mask
+        return address.zext() if wrong.const == 0 else address.zext() + (wrong << 59)
 
     def set_reg(self, index: Register, value: Word) -> None:
         """Write a register; a write to r15 is a jump, once all else is done."""

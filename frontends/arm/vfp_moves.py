@@ -15,14 +15,18 @@ from jitemu.ir.state import RuntimeState
 
 
 def _single_access(p: Precision) -> None:
+    def place(s: S, rn: Any, off: Word) -> Word:
+        """Offsets are whole words."""
+        return s.aligned(s.reg(rn) + off.trunc(32), 3, s.reg(rn))
+
     def load(s: S, rd: Any, rn: Any, off: Word) -> None:
-        p.set(s, rd, s.load((s.reg(rn) + off.trunc(32)).zext(), p.width))
+        p.set(s, rd, s.load(place(s, rn, off), p.width))
 
     def literal(s: S, rd: Any, off: Word) -> None:
         p.set(s, rd, s.load(((s.pc_read & -4) + off.trunc(32)).zext(), p.width))
 
     def store(s: S, rd: Any, rn: Any, off: Word) -> None:
-        s.store((s.reg(rn) + off.trunc(32)).zext(), p.get(s, rd))
+        s.store(place(s, rn, off), p.get(s, rd))
 
     head = "cond:4 1101 off[8]=signedquad D 0"
     tail = f"Vd 101 {p.bit} off[7:0]"

@@ -59,9 +59,13 @@ class ArmEngineCpu(EngineCpu):
         decoder, pc = self.space.guest.decoder, self.pc
         decoded = decoder.decode_at(pc, read_guest(decoder.address_of(pc), 4))
         assert decoded is not None
-        exclusive = decoded.insn.stencil.startswith("ldrex")
-        offset = decoded.fields.get("off", 0) if exclusive else 0
-        return self.gpr(decoded.fields["rn"]) + offset & ADDRESS_BITS
+        name, fields = decoded.insn.stencil, decoded.fields
+        offset = 0
+        if name.startswith(("ldrex", "vldr", "vstr")):
+            offset = fields.get("off", 0)
+        elif decoded.insn.name.startswith(("vldmdb", "vstmdb")):
+            offset = -4 * fields["words"]
+        return self.gpr(fields["rn"]) + offset & ADDRESS_BITS
 
     @property
     def tls(self) -> int:

@@ -17,7 +17,7 @@ static void handler(int number, siginfo_t *info, void *context)
     printf("%s + %d", code, offset); \
     if (!sigsetjmp(before, 1)) { \
         register char *place __asm__("r0") = buffer + (offset); \
-        __asm__ volatile(code : : "r"(place) : "memory", "r2", "r3", "d0", "d1", "d2", "d3"); \
+        __asm__ volatile(code : : "r"(place) : "memory", "r1", "r2", "r3", "d0", "d1", "d2", "d3"); \
         puts(" done"); \
     } } while (0)
 
@@ -43,5 +43,17 @@ int main(void)
     TRY("lda r2, [r0]", 1);
     TRY("stlh r2, [r0]", 1);
     TRY("ldr r2, [r0]", 1);
+    TRY("vldr s0, [r0, #8]", 2);
+    TRY("vldr d0, [r0, #-4]", 9);
+    TRY("vldr d0, [r0]", 4);
+    TRY("vstr s0, [r0]", 1);
+    TRY("vstr d0, [r0, #4]", 3);
+    TRY("vldmia r0, {s0-s3}", 2);
+    TRY("vldmia r0!, {d0-d3}", 4);
+    TRY("vldmdb r0!, {d0-d1}", 34);
+    TRY("vstmia r0!, {d0-d1}", 1);
+    TRY("vstmdb r0!, {s0-s2}", 35);
+    TRY("strex r1, r2, [r0]", 2);
+    TRY("strexd r1, r2, r3, [r0]", 4);
     return 0;
 }

@@ -44,7 +44,7 @@ static uint32_t __attribute__((noinline)) run(char *from, unsigned count)
     register uint32_t sum __asm__("r2") = 0;
     __asm__ volatile(
         "vmov.i32 q0, #1\n vmov.i32 q2, #3\n mov r3, #0\n"
-        "1: vld1.64 {d2}, [r0:64]!\n"
+        "1: vldr d3, [r0]\n vld1.64 {d2}, [r0:64]!\n"
         "vadd.i32 d0, d0, d2\n vmla.i32 q2, q0, q1\n vext.8 q0, q0, q2, #5\n"
         "vmov.32 r3, d0[1]\n add r2, r2, r3, ror #3\n"
         "subs r1, r1, #1\n bne 1b\n"
@@ -70,5 +70,6 @@ void _start(void)
         sum -= run(page, PAGE / 8);
     run(page + 2048, 257);
     run(page + 4, 10);
+    run(page + 2, 10);
     call(EXIT, sum != 0, 0, 0, 0, 0, 0);
 }

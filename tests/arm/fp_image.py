@@ -280,7 +280,11 @@ def check_batch(
         if after.core.how != "next":
             continue
         kept.append((names, case, after, window))
-        wrong = reference.after(case, len(kept) - 1) != (after, window)
+        result = reference.after(case, len(kept) - 1)
+        if result[0].core.how == "misaligned":
+            kept.pop()
+            continue
+        wrong = result != (after, window)
         found += [f"{names} {case.code.hex()} interpreter"] if wrong else []
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder) / "program"

@@ -102,8 +102,9 @@ class FpReference(Reference):
             assert decoded is not None
             s = S("user", pc)
             decoded.build(s)
-            if run_instruction(s.function, machine, pc).kind != "next":
-                return After("fault")
+            outcome = run_instruction(s.function, machine, pc)
+            if outcome.kind != "next":
+                return After("misaligned" if outcome.address >> 32 else "fault")
             pc = self.decoder.following(pc, decoded)
         return After("next", pc, tuple(r[:15]), get_flags(r))
 

@@ -31,7 +31,10 @@ FLAGS = 0xF80F0000
 
 @dataclass
 class After:
-    """What an instruction left; ``how`` is next, illegal, fault or call."""
+    """What an instruction left; ``how`` is next, illegal, fault, misaligned or call.
+
+    (Unicorn does not look at alignment.)
+    """
 
     how: str
     pc: int = 0
@@ -150,8 +153,10 @@ class Reference:
         s.length = decoded.length
         decoded.build(s)
         outcome = run_instruction(s.function, machine, pc, decoded.length)
-        if outcome.kind in ("fault", "exit"):
-            return After("fault" if outcome.kind == "fault" else "call")
+        if outcome.kind == "fault":
+            return After("misaligned" if outcome.address >> 32 else "fault")
+        if outcome.kind == "exit":
+            return After("call")
         return self._state(outcome.pc & 0xFFFFFFFF, memory)
 
     def run_many(self, case: Case, count: int) -> After:

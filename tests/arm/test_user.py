@@ -64,7 +64,7 @@ def test_alignment(tmp_path: Path) -> None:
     """Accesses that ask for alignment are SIGBUS where they do not have it."""
     program = own_program(tmp_path, "alignment", "-march=armv8-a", "-mfpu=neon-fp-armv8")
     wanted = run((str(QEMU), program)).stdout
-    assert wanted.count("signal 7 code 1") == 14
+    assert wanted.count("signal 7 code 1") == 22
     assert run((*ENGINE, program)).stdout == wanted
 
 
@@ -74,7 +74,7 @@ def test_faults_are_exact(tmp_path: Path) -> None:
     bare = ("-nostdlib", "-ffreestanding", "-fno-stack-protector", "-D_GNU_SOURCE")
     program = own_program(tmp_path, "exact", *bare, "-march=armv7-a", "-mfpu=neon")
     wanted = subprocess.run([str(QEMU), program], capture_output=True, check=True).stdout
-    assert len(wanted) == 3 * 80
+    assert len(wanted) == 4 * 80
     for threshold in ("0", "1"):
         words = (*ENGINE, "-hot-threshold", threshold, program)
         got = subprocess.run(words, capture_output=True, timeout=120, check=True)
