@@ -28,7 +28,7 @@ SPACES = (
 
 def not_claimed(word: int) -> bool:
     """An extension of ARMv8.2 and later, which HWCAP does not announce (half precision,
-    dot products, complex numbers), or what Unicorn executes but the manual keeps undefined.
+    dot products, complex numbers, JavaScript's conversion), or what Unicorn executes but the manual keeps undefined.
     """
     simd, three = word >> 25 == 0x79, word >> 23 & 1 == 0
     code, low, size = word >> 8 & 15, word >> 4 & 1, word >> 20 & 3
@@ -44,6 +44,8 @@ def not_claimed(word: int) -> bool:
         return bool(upper and code == 13)
     if simd and word >> 7 & 1 == 0:  # to and from fixed point
         return code in (12, 13)
+    if word & 0x0FBF0FD0 == 0x0EB90BC0:  # VJCVT
+        return True
     return word >> 24 in (0xFC, 0xFD, 0xFE) and code in (8, 9, 13)
 
 
