@@ -53,9 +53,8 @@ class MemoryLowering(Lowering):
         their own: the host's addressing mode does it.  (It does not wrap, but beyond the 4 GiB
         nothing is mapped, as there is nothing at the guest's ends.)
         """
-        if self.based and value.source and value.source.name == "add":
-            first, second = value.source.args
-            return self.temp(f"add i64 {self.guest_address(first)}, {self.ref(second)}")
+        if self.based and value.source and value.source.name == "aligned":
+            return self.aligned_address(value.source)
         word = value.source.args[0] if value.source and value.source.name == "zext" else None
         if not self.based or word is None or word.source is None or word.width != 32:
             return self.ref(value)
@@ -67,6 +66,11 @@ class MemoryLowering(Lowering):
             return self.ref(value)
         distance = self._distance(op.args[1])
         return self.temp(f"add i64 {plain}, {distance}") if distance else self.ref(value)
+
+    def aligned_address(self, op: Op) -> str:
+        """The address that an op ``aligned`` gives."""
+        wrong = self.temp(f"shl i64 {self.ref(op.args[1])}, 59")
+        return self.temp(f"add i64 {self.guest_address(op.args[0])}, {wrong}")
 
     def _plain_register(self, word: Value) -> str | None:
         """The 64-bit value of a register, zero-extended, if that is what the 32 bits are."""

@@ -78,7 +78,11 @@ class S(Emitter):
         ``base``: what has the same low bits as the address, and is at hand.
         """
         wrong = (address if base is None else base).zext() & mask
-        return address.zext() if wrong.const == 0 else address.zext() + (wrong << 59)
+        return (
+            self.emit("aligned", "", (address.zext(), wrong))
+            if wrong.const != 0
+            else address.zext()
+        )
 
     def set_reg(self, index: Register, value: Word) -> None:
         """Write a register; a write to r15 is a jump, once all else is done."""

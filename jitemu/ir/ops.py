@@ -296,6 +296,14 @@ row(
 )
 
 # What belongs to the instruction being translated.
+row(
+    "aligned",
+    "i64 i64 -> i64",
+    "An address, or one that no host has if bits of the low five that it must not have are set.",
+    lambda w, a, b: a + (b << 59),
+    "{r}.w = shl i64 {1}, 59\n{r} = add i64 {0}, {r}.w",
+)
+
 row("hole", "@field -> i64", "An immediate field of the instruction, sign-extended.")
 row("pc", "-> i64", "The address of this instruction.")
 row("npc", "-> i64", "The address of the next instruction in memory.")
