@@ -52,6 +52,7 @@ def _type_words(type: str, first: str) -> dict[str, object]:
         "W": constant(width),
         "WW": 2 * width,
         "M": constant(width - 1),
+        "ONE": constant(1),
         "F": float_type(type),
         "FN": _float_name(type),
         "MAGNITUDE": constant((1 << width - 1) - 1),

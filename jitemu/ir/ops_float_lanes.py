@@ -205,9 +205,9 @@ row(
     "T -> B",
     "1 if a quiet NaN, or not zero and not above the least normal number.",
     None,
-    "{r}.m = and {T} {0}, {MAGNITUDE}\n{r}.f = bitcast {T} {r}.m to {F}\n"
-    "{r}.n = bitcast {T} {NORMAL} to {F}\n{r}.g = fcmp ule {F} {r}.f, {r}.n\n"
-    "{r}.z = icmp ne {T} {r}.m, {Z}\n"
-    "{r} = select {B} {r}.g, {B} {r}.z, {B} zeroinitializer",
+    "{r}.f = bitcast {T} {0} to {F}\n{r}.q = fcmp uno {F} {r}.f, {r}.f\n"
+    "{r}.t = shl {T} {0}, {ONE}\n{r}.u = sub {T} {r}.t, {ONE}\n{r}.n = shl {T} {NORMAL}, {ONE}\n"
+    "{r}.s = icmp ult {T} {r}.u, {r}.n\n"
+    "{r} = or {B} {r}.s, {r}.q",
     whole=_odd,
 )
