@@ -6,6 +6,7 @@ standard output, until the input ends (the main process is gone).
 
 from __future__ import annotations
 
+import gc
 import marshal
 import os
 import sys
@@ -66,6 +67,7 @@ def reader(pieces: list[tuple[int, bytes]]) -> Any:
 def main() -> None:
     """Serve requests."""
     os.nice(10)
+    gc.disable()  # the definitions stay, and there are many
     from jitemu.backend_llvm.stencilset import number_functions
     from jitemu.backend_llvm.upkeep import Store
     from jitemu.runtime.guests import guest_named
@@ -75,6 +77,8 @@ def main() -> None:
     store = Store(folder, key_name) if folder else None
     guest = guest_named(name, (model, frozenset(extensions), frozenset(flags)))
     number_functions(guest.target, guest.isa)
+    gc.freeze()
+    gc.enable()
     try:
         while (message := _next(source, store)) is not None:
             _serve(guest, message, sink, store)
