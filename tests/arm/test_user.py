@@ -69,6 +69,15 @@ def test_alignment(tmp_path: Path) -> None:
 
 
 @needs_tools
+def test_ranges_of_pages(tmp_path: Path) -> None:
+    """Calls that look at pages see the guest's, as the host's kernel does for its programs."""
+    program = own_program(tmp_path, "pages")
+    native = tmp_path / "native"
+    subprocess.run(["gcc", "-w", Path(__file__).with_name("pages.c"), "-o", native], check=True)
+    assert run((*ENGINE, program)).stdout == run((native,)).stdout
+
+
+@needs_tools
 def test_faults_are_exact(tmp_path: Path) -> None:
     """A handler sees all registers as they are, in blocks and in regions."""
     bare = ("-nostdlib", "-ffreestanding", "-fno-stack-protector", "-D_GNU_SOURCE")

@@ -16,12 +16,8 @@ if TYPE_CHECKING:
     from jitemu.user.thread import GuestThread
 
 passes("""
-msync 227 144 26 ptr size int
-mlock 228 150 149 ptr size
-munlock 229 151 150 ptr size
 mlockall 230 152 151 hex
 munlockall 231 153 152
-mincore 232 219 27 ptr size ptr
 mbind 235 - 237 ptr size int ptr int hex
 get_mempolicy 236 - 239 ptr ptr int ptr hex
 set_mempolicy 237 - 238 int ptr int
@@ -30,7 +26,6 @@ move_pages 239 - 279 int size ptr ptr ptr hex
 process_vm_readv 270 - 310 int ptr int ptr int hex
 process_vm_writev 271 - 311 int ptr int ptr int hex
 membarrier 283 389 324 int hex int
-mlock2 284 390 325 ptr size hex
 """)
 
 _SYS_MADVISE, _SYS_SHMCTL = 28, 31
@@ -92,6 +87,31 @@ def madvise(thread: GuestThread, address: int, length: int, advice: int) -> int:
     if not space.covered(address, end):
         return -errno.ENOMEM
     return host_call(_SYS_MADVISE, host_pointer(address), length, advice)
+
+
+def _of_own_pages(row: str, *, aligned: bool) -> None:
+    """A call that looks at pages: those of the guest, not what else is at the host's addresses."""
+    name, number = row.split()[0], int(row.split()[3])
+    pointers = [kind == "ptr" for kind in row.split()[6:]]
+
+    def call(thread: GuestThread, address: int, length: int, *rest: int) -> int:
+        start, end = address & -4096, (address + length + 4095) & -4096
+        if aligned and address != start:
+            return -errno.EINVAL
+        if not thread.process.space.covered(start, end):
+            return -errno.ENOMEM
+        others = (host_pointer(a) if p else a for a, p in zip(rest, pointers, strict=True))
+        return host_call(number, host_pointer(address), length, *others)
+
+    call.__name__ = name
+    handles(row)(call)
+
+
+_of_own_pages("msync 227 144 26 ptr size int", aligned=True)
+_of_own_pages("mincore 232 219 27 ptr size ptr", aligned=True)
+_of_own_pages("mlock 228 150 149 ptr size", aligned=False)
+_of_own_pages("munlock 229 151 150 ptr size", aligned=False)
+_of_own_pages("mlock2 284 390 325 ptr size hex", aligned=False)
 
 
 @handles("shmat 196 305 30 int ptr hex")
