@@ -27,8 +27,8 @@ SPACES = (
 
 
 def not_claimed(word: int) -> bool:
-    """An extension of ARMv8.2 and later, which HWCAP does not announce (half precision,
-    dot products, complex numbers, JavaScript's conversion), or what Unicorn executes but the manual keeps undefined.
+    """An extension of ARMv8.2 and later, which HWCAP does not announce (half precision, dot
+    products, complex numbers, VJCVT), or what Unicorn executes but the manual keeps undefined.
     """
     simd, three = word >> 25 == 0x79, word >> 23 & 1 == 0
     code, low, size = word >> 8 & 15, word >> 4 & 1, word >> 20 & 3
