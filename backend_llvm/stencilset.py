@@ -122,7 +122,7 @@ def general_keys(target: Target, isa: Isa) -> list[Key]:
         shape = shape_of(target, insn)
         choices = ["m" for _ in shape.registers]
         backward = (False, True) if shape.jumps else (False,)
-        if shape.ends and not shape.falls and shape.registers:
+        if shape.ends and not shape.falls and shape.written:
             choices = ["".join(("m", "z", *pins))] * len(shape.registers)
         for places in itertools.product(*choices):
             keys.extend(Key(insn.name, "".join(places), b) for b in backward)
