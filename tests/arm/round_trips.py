@@ -45,13 +45,11 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _filter(words: Words, source: Path, target: Path) -> tuple[int, bytes, str]:
-    """(status, messages, digest of the output) of a program between two files."""
+def _filter(words: Words, source: Path, target: Path) -> tuple[int, str]:
+    """(status, digest of the output) of a program between two files."""
     with source.open("rb") as standard, target.open("wb") as output:
-        done = subprocess.run(
-            words, stdin=standard, stdout=output, stderr=subprocess.PIPE, check=False
-        )
-    return done.returncode, done.stderr, _digest(target)
+        done = subprocess.run(words, stdin=standard, stdout=output, check=False)
+    return done.returncode, _digest(target)
 
 
 def round_trip(name: str, ours: Words, theirs: Words, root: Path, data: Path) -> list[str]:
