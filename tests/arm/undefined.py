@@ -17,6 +17,12 @@ from tests.arm.oracle import (
     several_predictable,
 )
 
+ALLOWED = {
+    "setend": "data in the other byte order, which ARMv8 leaves to the implementation",
+    "p14": "registers of the debugger, which programs need not reach",
+}
+"""What Unicorn executes and is undefined here."""
+
 
 def random_code(rng: random.Random) -> tuple[bytes, bool]:
     """Any word of A32 or T32, (bytes, T32)."""
@@ -53,7 +59,7 @@ def floating(case: Case) -> bool:
 
 def defined_wrongly(case: Case, reference: Reference) -> bool:
     """What is defined here only is not one of the manual's UNPREDICTABLE words, which QEMU
-    holds for undefined, nor a hint, at which Unicorn leaves."""
+    holds for undefined, nor a hint (IT without a mask is one), at which Unicorn leaves."""
     decoded = reference.decoder.decode_at(AT | case.thumb, case.code)
     assert decoded is not None
     name, f = decoded.insn.stencil, decoded.fields
@@ -64,7 +70,7 @@ def defined_wrongly(case: Case, reference: Reference) -> bool:
         return 15 not in numbers and f.get("rd") not in (f.get("rn"), f.get("rt"), 13)
     if decoded.insn.steps is not None:
         return f.get("rn", 13) != 15 and several_predictable(decoded.insn, f)
-    return name != "nop" and predictable(decoded.insn, case, reference.decoder)
+    return name not in ("nop", "it") and predictable(decoded.insn, case, reference.decoder)
 
 
 def disagreements(model: str, count: int, seed: int) -> list[Case]:
@@ -78,7 +84,8 @@ def disagreements(model: str, count: int, seed: int) -> list[Case]:
             continue
         mine = reference.decoder.decode_at(AT | case.thumb, case.code) is None
         theirs = oracle.run(case).how == "illegal"
-        if mine != theirs and (mine or defined_wrongly(case, reference)):
+        differ = mine != theirs and (mine or defined_wrongly(case, reference))
+        if differ and not any(word in describe(case, not mine) for word in ALLOWED):
             found.append(case)
     return found
 
