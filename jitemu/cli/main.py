@@ -70,7 +70,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "system-riscv64": (_system, "run a riscv64 machine: kernel, firmware or bare metal"),
     "get": (_get, "fetch a guest to run (riscv64-linux, riscv64-root, armhf-root)"),
     "cache": (_cache, "show, limit or clear the translated code kept between runs"),
-    "img": (_img, "make, convert, check and change disk images (raw, qcow2)"),
+    "img": (_img, "make, convert, check and change disk images (raw, qcow2, LUKS)"),
     "help": (_help, "print this help, or a command's (jitemu help get)"),
     "version": (_version, "print the version"),
 }

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import Any
 
 from jitemu.cli.img import common
 from jitemu.cli.img.bitmap import copy_all
 from jitemu.cli.img.command import Command
 from jitemu.cli.img.copying import Copy, copy
 from jitemu.cli.img.create import make
-from jitemu.cli.img.format_options import parse_options
+from jitemu.cli.img.format_options import parse_options, show_help
 from jitemu.cli.img.output import progress
 from jitemu.cli.options import Parsed, flag, integer, value
 from jitemu.cli.options import size as parse_bytes
@@ -73,10 +72,13 @@ def _check(parsed: Parsed) -> None:
         fail("--target-is-zero requires use of -n flag")
     if parsed[SKIP_BROKEN] and not parsed[BITMAPS]:
         fail("Use of --skip-broken-bitmaps requires --bitmaps")
+    if parsed[common.CREATE_OPTIONS] and parsed[NO_CREATE]:
+        fail("-o has no effect when skipping image creation")
     if format not in FORMATS:
         fail(f"Unknown file format '{format}'")
     if parsed[COMPRESS] and format != "qcow2":
         fail("Compression not supported for this file format")
+    show_help(format, parsed[common.CREATE_OPTIONS], len(parsed.rest) > 1)
     if len(parsed.rest) < 2:
         fail("Must specify image file name")
     if len(parsed.rest) > 2 and parsed[TARGET_BACKING]:
@@ -112,7 +114,7 @@ def load_snapshot(image: BlockImage, text: str) -> None:
 
 def _target_options(parsed: Parsed, size: int) -> dict[str, str]:
     format = parsed[OUTPUT_FORMAT]
-    given = parse_options(format, parsed[common.CREATE_OPTIONS], f"Supported {format} options:")
+    given = parse_options(format, parsed[common.CREATE_OPTIONS])
     given["size"] = str(size)
     if parsed[TARGET_BACKING]:
         given["backing_file"] = parsed[TARGET_BACKING]
@@ -136,9 +138,7 @@ def _open_target(parsed: Parsed, name: str, given: dict[str, str]) -> BlockImage
     mode = Mode(secrets=parsed[common.OBJECT], probe_warning=False)
     if parsed[TARGET_OPTS]:
         return open_described(parse_keyval(name), mode, name)
-    options: dict[str, Any] = {}
-    if "encrypt.key-secret" in given:
-        options["encrypt.key-secret"] = given["encrypt.key-secret"]
+    options = {name: text for name, text in given.items() if name.endswith("key-secret")}
     return open_named(name, parsed[OUTPUT_FORMAT], mode, options)
 
 
