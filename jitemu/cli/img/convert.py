@@ -88,7 +88,7 @@ def _check(parsed: Parsed) -> None:
         )
     if len(parsed.rest) > 2 and (parsed[BITMAPS] or parsed[SNAPSHOT]):
         fail(
-            "No support for concatenating multiple snapshots"
+            "No support for concatenating multiple snapshot"
             if parsed[SNAPSHOT]
             else "Copying bitmaps only possible with single source"
         )
