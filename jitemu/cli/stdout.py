@@ -61,7 +61,7 @@ def finish() -> str:
     if sys.stdout is None:
         return ""
     sys.stdout.flush()
-    raw = getattr(sys.stdout.buffer, "raw", None)
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     if not isinstance(raw, _Output) or raw.error is None:
         return ""
     problem = "" if raw.error.errno == errno.EPIPE else str(raw.error.strerror)
