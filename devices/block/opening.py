@@ -22,6 +22,7 @@ from jitemu.devices.block.probe import PROBE_BYTES, guess_format
 from jitemu.devices.block.qcow2 import header as h
 from jitemu.devices.block.qcow2.image import Qcow2Image
 from jitemu.devices.block.raw import RawImage
+from jitemu.keyval import size
 from jitemu.messages import UserError, fail, warn
 
 FORMATS = ("luks", "qcow2", "raw")
@@ -127,7 +128,7 @@ def open_described(node: Node, mode: Mode, name: str = "") -> BlockImage:
         return RawImage(file, read_only=mode.read_only)
     file = node.get("file")
     if isinstance(file, str):
-        fail(f"Could not open '{name or node}': Cannot find device='' nor node-name='{file}'")
+        fail(f"Could not open '{name or node}': Cannot find device='{file}' nor node-name='{file}'")
     if not isinstance(file, (dict, BlockImage)):
         fail(f"Could not open '{name or node}': A block device must be specified for \"file\"")
     if isinstance(file, dict) and file.get("locking") in ("off", False):
@@ -199,8 +200,8 @@ def _number(node: Node, key: str) -> int | None:
     if value is None:
         return None
     try:
-        number = int(value)
-    except (TypeError, ValueError):
+        number = size(str(value))
+    except ValueError:
         number = -1
     if not 0 <= number < 1 << 63:
         fail(f"Parameter '{key}' expects a non-negative number below 2^63")

@@ -40,7 +40,9 @@ class RawImage(BlockImage):
         self._offset = offset
         self._window = size
         room = max(0, file.size - offset)
-        if size is not None and (size > room or size < 0 or size % SECTOR):
+        if size is not None and size % SECTOR:
+            fail(f"Could not open '{file.name}': Specified size is not multiple of {SECTOR}")
+        if size is not None and not 0 <= size <= room:
             fail(f"Could not open '{file.name}': size {size} at {offset} is not in the file")
         self.size = -(-room // SECTOR) * SECTOR if size is None else size
 

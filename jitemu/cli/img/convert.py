@@ -8,7 +8,7 @@ from jitemu.cli.img import common
 from jitemu.cli.img.bitmap import copy_all
 from jitemu.cli.img.command import Command
 from jitemu.cli.img.copying import Copy, copy
-from jitemu.cli.img.create import make
+from jitemu.cli.img.create import make, parse_size
 from jitemu.cli.img.format_options import parse_options, show_help
 from jitemu.cli.img.output import progress
 from jitemu.cli.options import Parsed, flag, integer, value
@@ -43,7 +43,7 @@ def _coroutines(text: str) -> int:
 
 def rate_limit(text: str) -> int:
     """Bytes a second."""
-    return parse_bytes(text)
+    return parse_size(text, "rate limit")
 
 
 OUTPUT_FORMAT = value("O", "output_fmt", "the new image's format", "raw", str)
@@ -70,6 +70,11 @@ def _check(parsed: Parsed) -> None:
         fail("--target-image-opts requires use of -n flag")
     if parsed[TARGET_ZERO] and not parsed[NO_CREATE]:
         fail("--target-is-zero requires use of -n flag")
+    if parsed[COPY_RANGE] and (parsed[COMPRESS] or parsed.given(SPARSE)):
+        which = "-c" if parsed[COMPRESS] else "-S"
+        fail(f"Cannot enable copy offloading when {which} is used")
+    if parsed[TARGET_OPTS] and parsed.given(OUTPUT_FORMAT):
+        fail("--target-image-opts and -O are mutually exclusive")
     if parsed[SKIP_BROKEN] and not parsed[BITMAPS]:
         fail("Use of --skip-broken-bitmaps requires --bitmaps")
     if parsed[common.CREATE_OPTIONS] and parsed[NO_CREATE]:
@@ -124,7 +129,7 @@ def _target_options(parsed: Parsed, size: int) -> dict[str, str]:
         if format != "qcow2":
             fail(f"Backing file not supported for file format '{format}'")
         if not given.get("backing_fmt"):
-            fail("backing file format must be specified (-F)")
+            fail("Use of backing file requires explicit backing format (-F)")
     if parsed[COMPRESS] and (given.get("encrypt.format") or given.get("encryption") == "on"):
         fail("Compression and encryption not supported at the same time")
     if parsed[COMPRESS] and given.get("preallocation", "off") != "off":

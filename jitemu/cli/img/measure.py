@@ -81,7 +81,7 @@ def _measure_qcow2(options: CreateOptions, image: BlockImage | None) -> dict[str
         needed = data_bytes(image, cluster)
         if options.version > 2 and isinstance(image, Qcow2Image):
             found["bitmaps"] = bitmap_bytes(image, cluster)
-    if options.preallocation in ("full", "falloc"):
+    if options.preallocation in ("full", "falloc") or options.backing_file:
         needed = disk
     full = full_bytes(options)
     if options.encryption:
