@@ -141,4 +141,4 @@ def _to_output(do: Callable[[], int]) -> int:
     problem = finish()
     if problem:
         print(f"jitemu: cannot print: {problem}", file=sys.stderr, flush=True)
-    return status or bool(problem)
+    return status or int(bool(problem))

@@ -32,6 +32,8 @@ class SecretOptions(Options):
     format = prop(one_of("format", "raw", "base64"), "raw", "how it is written")
 
     def make(self, name: str, option: str) -> Secret:
+        if self.data and self.file:
+            fail(f"{option}: 'file' and 'data' are mutually exclusive")
         if self.data:
             data = self.data.encode()
         elif self.file:

@@ -89,6 +89,7 @@ SCRIPTS: dict[str, str] = {
         create -f qcow2 x.qcow2 100000T
         create -f qcow2 -o lazy_refcounts=maybe x.qcow2 1M
         create -f qcow2 -o compat=5 x.qcow2 1M
+        create -f qcow2 -o size=1M x.qcow2 1M
         create -f qcow2 -o compression_type=lzo x.qcow2 1M
         create -f qcow2 -o preallocation=foo x.qcow2 1M
         create -f qcow2 -F raw x.qcow2 1M
@@ -237,6 +238,12 @@ SCRIPTS: dict[str, str] = {
         create -q -f qcow2 empty.qcow2 8M
         compare empty.qcow2 long.qcow2
         compare nope a.qcow2
+        compare -T foo a.qcow2 a.qcow2
+        map -s 64k -l 3M --output=json a.qcow2
+        measure -O qcow2 -o backing_file=b,backing_fmt=raw a.qcow2
+        convert -C -c -O qcow2 a.qcow2 x
+        convert -n -o cluster_size=4k a.qcow2 x
+        dd if=a.qcow2 of=o.raw skip=x
         compare a.qcow2
         convert -O foo a.qcow2 x
         convert -c -O raw a.qcow2 x
@@ -311,6 +318,9 @@ SCRIPTS: dict[str, str] = {
         check --object secret,id=s,data=pw --image-opts \
             driver=qcow2,file.filename=e.qcow2,encrypt.key-secret=s
         map e.qcow2
+        create --object secret,id=s,data=pw -f qcow2 -o encrypt.key-secret=s x.qcow2 1M
+        create -f qcow2 -o encrypt.format=luks,encryption=on x.qcow2 1M
+        create -f qcow2 -o encrypt.format=foo x.qcow2 1M
     """,
     "LUKS volumes": """
         create --object secret,id=s,data=pw -f luks -o key-secret=s,iter-time=10 v 1M

@@ -5,9 +5,9 @@ from __future__ import annotations
 from jitemu.cli.img import common
 from jitemu.cli.img.command import Command
 from jitemu.cli.img.format_options import (
+    VERSIONS,
     amend_rows_of,
     asks_for_help,
-    compat,
     help_text,
     parse_options,
 )
@@ -39,7 +39,16 @@ def _amendable(format: str) -> str:
 
 
 def _change(image: Qcow2Image, given: dict[str, str], parsed: Parsed) -> None:
-    version = compat(given["compat"]) if "compat" in given else image.header.version
+    header = image.header
+    if given.get("backing_file", header.backing_file) != header.backing_file:
+        fail("Cannot amend the backing file; you can use 'jitemu img rebase' instead")
+    if given.get("backing_fmt", header.backing_format) != header.backing_format:
+        fail("Cannot amend the backing format; you can use 'jitemu img rebase' instead")
+    version = header.version
+    if "compat" in given:
+        if given["compat"] not in VERSIONS:
+            fail(f"Unknown compatibility level {given['compat']}")
+        version = VERSIONS[given["compat"]]
     bits = int(given.get("refcount_bits", str(image.header.refcount_bits)), 0)
     lazy = given.get("lazy_refcounts")
     if bits > 64 or bits < 1 or bits & bits - 1:
@@ -51,12 +60,6 @@ def _change(image: Qcow2Image, given: dict[str, str], parsed: Parsed) -> None:
     if any(name.startswith("encrypt.") for name in given):
         _change_keys(image.volume, given, "encrypt.", parsed)
     amend.set_refcount_bits(image, bits)
-    if "backing_file" in given or "backing_fmt" in given:
-        name = given.get("backing_file", image.header.backing_file)
-        format = given.get("backing_fmt", image.header.backing_format)
-        if name and not format:
-            fail("backing format must be specified")
-        amend.set_backing(image, name, format if name else "")
     if "data_file" in given:
         amend.set_data_file(image, given["data_file"])
     if lazy is not None:

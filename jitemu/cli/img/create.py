@@ -59,6 +59,8 @@ def run(parsed: Parsed) -> int:
         given = parse_options(format, parsed[common.CREATE_OPTIONS])
     except UserError as error:
         fail(f"{name}: {error}")
+    if sizes and "size" in given:
+        fail(f"{name}: The image size must be specified only once")
     if sizes:
         given["size"] = str(parse_size(sizes[0]))
     if parsed[common.BACKING]:

@@ -150,6 +150,8 @@ def parse_options(format: str, texts: Sequence[str], amend: bool = False) -> dic
     rows = {row.name: row for row in known}
     found: dict[str, str] = {}
     for text in texts:
+        if not text:
+            fail("Invalid option list: ")
         for item in split_commas(text):
             name, equals, content = item.partition("=")
             if name == "encryption" and not equals:
@@ -194,12 +196,14 @@ def summary(format: str, name: str, options: dict[str, str]) -> str:
     return " ".join([f"Formatting '{name}', fmt={format}", *parts])
 
 
-def compat(text: str) -> int:
-    """The version in ``compat``."""
-    versions = {"0.10": 2, "v2": 2, "1.1": 3, "v3": 3}
-    if text not in versions:
+VERSIONS = {"0.10": 2, "v2": 2, "1.1": 3, "v3": 3}
+"""By what ``compat`` says."""
+
+
+def _version(text: str) -> int:
+    if text not in VERSIONS:
         fail(f"Parameter 'version' does not accept value '{text}'")
-    return versions[text]
+    return VERSIONS[text]
 
 
 def one_of(options: dict[str, str], name: str, allowed: Sequence[str]) -> str:
@@ -215,7 +219,7 @@ def qcow2_options(options: dict[str, str], secrets: dict[str, bytes]) -> CreateO
     made = CreateOptions(
         size=size(options.get("size", "0")),
         cluster_size=size(options.get("cluster_size", "65536")),
-        version=compat(options.get("compat", "1.1")),
+        version=_version(options.get("compat", "1.1")),
         backing_file=options.get("backing_file", ""),
         backing_format=options.get("backing_fmt", ""),
         lazy_refcounts=on_off(options.get("lazy_refcounts", "off")),
@@ -231,14 +235,19 @@ def qcow2_options(options: dict[str, str], secrets: dict[str, bytes]) -> CreateO
 
 
 def _encryption(options: dict[str, str], secrets: dict[str, bytes]) -> Encryption | None:
+    if "encryption" in options and "encrypt.format" in options:
+        fail("'encrypt.format' and its alias 'encryption' can't be used at the same time")
     kind = options.get("encrypt.format", "")
+    if on_off(options.get("encryption", "off")):
+        kind = "aes"
     if not kind:
-        if on_off(options.get("encryption", "off")):
-            kind = "aes"
-        else:
-            return None
+        if any(name.startswith("encrypt.") for name in options):
+            fail("Parameter 'encrypt.format' is missing")
+        return None
+    if kind == "aes":
+        fail("encrypt.format=aes is not supported, as it is broken; give encrypt.format=luks")
     if kind != "luks":
-        fail(f"encrypt.format={kind}: only luks is supported")
+        fail(f"Parameter 'format' does not accept value '{kind}'")
     return luks_options(options, secrets, "encrypt.")
 
 
