@@ -15,6 +15,8 @@ from jitemu.ir.code import BITS, Block, Op
 Unit = tuple[str, int]
 """(bank, byte offset in it)"""
 
+UNCHANGED = "!invariant.load !20"
+"""Tag of loads of what the region does not write."""
 SLOT = 16
 KINDS = {4: "float", 8: "double", 16: "<2 x i64>"}
 """Types of units.  (Floats, as that is what scalars in such registers mostly are.)"""
@@ -75,7 +77,10 @@ class Banks:
     def get(self, low: Lowering, op: Op) -> str:
         """The value of a vget."""
         name, kind, vector, number, part = self._parts(op)
-        value = low.temp(f"load {kind}, ptr {name}")
+        if self.unit_of(op)[0] in self.written:
+            value = low.temp(f"load {kind}, ptr {name}")
+        else:
+            value = low.temp(f"load {kind}, ptr {name}.p, align 4, {UNCHANGED}")
         if vector:
             value = low.temp(f"bitcast {kind} {value} to {vector}")
             value = low.temp(f"extractelement {vector} {value}, i32 {number}")
@@ -100,18 +105,20 @@ class Banks:
         lines: list[str] = []
         for unit, size in sorted(self.units.items()):
             name, kind = self.variable(unit), KINDS[size]
+            lines.append(f"{name}.p = getelementptr i8, ptr %s, i64 {self.offset(unit)}")
+            if unit not in self.written:
+                continue
             lines += [
                 f"{name} = alloca {kind}",
-                f"{name}.p = getelementptr i8, ptr %s, i64 {self.offset(unit)}",
                 f"{name}.v = load {kind}, ptr {name}.p, align 4, !alias.scope !12, !noalias !11",
                 f"store {kind} {name}.v, ptr {name}",
             ]
         return lines
 
-    def back(self, low: Lowering) -> list[str]:
-        """Lines that write the variables back."""
+    def back(self, low: Lowering, units: Iterable[Unit]) -> list[str]:
+        """Lines that write some of the variables back."""
         lines: list[str] = []
-        for unit in sorted(self.written):
+        for unit in units:
             name, kind = self.variable(unit), KINDS[self.units[unit]]
             low.temps += 1
             value = f"%w{low.temps}"

@@ -16,10 +16,10 @@ KEEPING = "preserve_mostcc"
 """Of the functions that translated code calls: general registers are preserved."""
 SLOW = ".slow"
 """Of the names of native functions' entries with operands and result in the state."""
-MAX_PINNED = 9
+MAX_PINNED = 8
 
 HOST_REGISTERS = ("r13", "rbp", "r12", "rbx", "r14", "rsi", "rdi", "r8", "r9", "r15")
-"""Where ghccc passes the state and the pinned registers, in order."""
+"""Where ghccc passes the state and the pinned registers, in order; r15 is a region's alone."""
 
 RECORD_BITS = 16
 """A thread's signal stack is this large (bits) and aligned; its lowest words are the

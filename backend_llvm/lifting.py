@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from jitemu.backend_llvm.loops import Place
+from jitemu.backend_llvm.narrow import register_of
 from jitemu.backend_llvm.stencil_keys import Target
-from jitemu.ir.code import Block, Op
+from jitemu.ir.code import Block, Op, Value
 from jitemu.ir.emitter import Emitter
 from jitemu.isa import Decoded, Decoder
 
@@ -32,12 +34,22 @@ class Request:
     """Only the head's block (every block is a region then)."""
     forbidden: frozenset[str] = frozenset()
     """Extensions that the context does not allow."""
+    jumps: Mapping[int, Mapping[int, int]] = field(default_factory=dict[int, Mapping[int, int]])
+    """By the pc of an indirect jump: how often it was seen to go to which."""
+    patient: bool = False
+    """To wait for more samples is better than a region that knows few targets of jumps."""
 
 
 INLINE_LIMIT = 80
 """Instructions of a function that is made part of the region that calls it."""
 LONGEST_CHAIN = 2000
 """Instructions beyond the limit that close a loop."""
+MOST_COMPARED = 4
+"""Likely targets that an indirect jump compares with; a switch serves more."""
+SWITCH_LIMIT = 1200
+"""Instructions of a region with a switch."""
+ENOUGH_SAMPLES = 32
+"""Of jumps through tables: a region is made when there are as many."""
 INLINE_DEPTH = 3
 """Calls within calls."""
 
@@ -81,13 +93,15 @@ class Lifter:
         self.request = request
         self.lifted: dict[Place, Lifted] = {}
         self.frames = [Frame()]
+        self.limit = request.limit
+        self.table_jumps: list[Place] = []
         self._known: dict[int, Lifted | None] = {}
         self._sizes: dict[int, int] = {}
 
     def run(self) -> dict[Place, Lifted]:
         """The region's instructions by place; empty if the head cannot be lifted."""
         work: list[Place] = [(0, self.request.head)]
-        while work and len(self.lifted) < self.request.limit:
+        while work and len(self.lifted) < self.limit:
             place = work.pop(0)
             frame, pc = place
             found = self._instruction(pc) if place not in self.lifted else None
@@ -103,10 +117,48 @@ class Lifter:
                 straight = self._called(place, found)
                 if found.frame is None:
                     others, straight = others + straight, []
-            work = straight + work + others
+            work = straight + work + others + self._through_table(place, found)
         if work and not self.request.single:
             self._close(work[0])
         return self.lifted
+
+    def _through_table(self, place: Place, item: Lifted) -> list[Place]:
+        """Where an indirect jump goes that is no return, as far as that was seen; regions with
+        many such places may be larger."""
+        if place[0] or item.returns is not None or not _ends(item, "jumpr"):
+            return []
+        if self._goes_home(item):
+            return []
+        self.table_jumps.append(place)
+        found = self._seen(self.table_jumps)
+        if len(found) > MOST_COMPARED:
+            self.limit = max(self.limit, SWITCH_LIMIT)
+        return found
+
+    def _seen(self, jumps: Iterable[Place]) -> list[Place]:
+        """Where some indirect jumps went, the most frequent place first."""
+        counts: dict[int, int] = {}
+        for _, pc in jumps:
+            for target, count in self.request.jumps.get(pc, {}).items():
+                counts[target] = counts.get(target, 0) + count
+        self.samples = sum(counts.values())
+        return [(0, target) for target in sorted(counts, key=counts.__getitem__, reverse=True)]
+
+    @property
+    def premature(self) -> bool:
+        """It is not yet known well where the region's jumps through tables go."""
+        self._seen(self.table_jumps)
+        return bool(self.table_jumps) and self.samples < ENOUGH_SAMPLES
+
+    def _goes_home(self, item: Lifted) -> bool:
+        """A jump to a computed address is a return: by the link register or the stack."""
+        value: Value | None = item.code.ops[-1].args[0]
+        while value is not None and value.source is not None:
+            op = value.source
+            if op.name == "get":
+                return register_of(op) in self.target.home
+            value = next((a for a in op.args if a.source is not None), None)
+        return False
 
     def _close(self, place: Place) -> None:
         """The limit is reached: go straight on if that leads back into the region.
@@ -138,7 +190,7 @@ class Lifter:
         target, chain = item.call, self.frames[place[0]].chain
         if target is None or len(chain) >= INLINE_DEPTH or target in chain:
             return [back]
-        room = self.request.limit - len(self.lifted)
+        room = self.limit - len(self.lifted)
         if not self._size(target) <= min(room, INLINE_LIMIT):
             return [back]
         item.frame = len(self.frames)
@@ -220,9 +272,45 @@ class Lifter:
         if item.call is not None:  # as op_jump goes
             inlined = item.frame or frame
             found.append((inlined if (inlined, item.call) in self.lifted else frame, item.call))
-        elif frame and item.returns is None and not item.successors:
-            found.append(self.frames[frame].back)
+        found += self.jumps_from(place)
         return [other for other in found if other in self.lifted]
+
+    def jumps_from(self, place: Place) -> list[Place]:
+        """Where a jump to a computed address is likely to go in the region.
+
+        From an inlined function to its call; where a function calls itself, behind that call;
+        and where it was seen to go.
+        """
+        frame, item = place[0], self.lifted[place]
+        if item.returns is not None or not _ends(item, "jumpr"):
+            return []
+        if place in self.table_jumps:
+            return self.table_targets
+        found = [self.frames[frame].back] if frame else []
+        found += [(frame, pc) for pc in self._recursions.get(frame, ())]
+        if frame == 0:
+            found += self._seen([place])
+        known = [other for other in found if other in self.lifted][:MOST_COMPARED]
+        return list({other[1]: other for other in reversed(known)}.values())[::-1]
+
+    @cached_property
+    def table_targets(self) -> list[Place]:
+        """Where the jumps through tables go, all of them."""
+        return [other for other in self._seen(self.table_jumps) if other in self.lifted]
+
+    def shares_switch(self, place: Place) -> bool:
+        """It is a jump to one of many places: such jumps of a region are one switch."""
+        return place in self.table_jumps and len(self.table_targets) > MOST_COMPARED
+
+    @cached_property
+    def _recursions(self) -> dict[int, list[int]]:
+        """By frame: where the calls in it that stay in it come back to."""
+        found: dict[int, list[int]] = {}
+        for (frame, _), item in self.lifted.items():
+            stays = item.frame is None and (frame, item.call) in self.lifted
+            if stays and item.returns is not None:
+                found.setdefault(frame, []).append(item.returns)
+        return found
 
     def _build(self, decoded: Decoded, pc: int) -> Emitter:
         s = self.target.emitter(self.target.mode)
@@ -235,3 +323,8 @@ class Lifter:
 def _links(ops: Iterable[Op], following: int) -> bool:
     """The address of the next instruction is written to a register."""
     return any(op.name == "set" and op.args[0].const == following for op in ops)
+
+
+def _ends(item: Lifted, name: str) -> bool:
+    """The instruction's last micro-op has this name."""
+    return bool(item.code.ops) and item.code.ops[-1].name == name

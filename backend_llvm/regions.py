@@ -7,148 +7,63 @@ into the runtime (CSRs, system calls) are not lifted: the region ends before the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from jitemu.backend_llvm.banks import Banks
-from jitemu.backend_llvm.convention import CC, arguments, parameters
+from jitemu.backend_llvm.boundary import BoundaryLowering
+from jitemu.backend_llvm.convention import CC, arguments
 from jitemu.backend_llvm.counted import Counted, compare_text, find_counted, limit_text
 from jitemu.backend_llvm.lifting import Lifted, Lifter, ReadCode, Request
 from jitemu.backend_llvm.loops import Place, find_loops
 from jitemu.backend_llvm.lowering import declarations, llvm_type
-from jitemu.backend_llvm.narrow import Register, narrow_registers, register_of
+from jitemu.backend_llvm.narrow import Register, register_of
 from jitemu.backend_llvm.objects import Region, read_object
-from jitemu.backend_llvm.stencils import METADATA, Key, StencilLowering, Target
+from jitemu.backend_llvm.stencils import METADATA, Target
 from jitemu.ir.code import WIDTHS, Op
 from jitemu.isa import Decoder
 
 MASK64 = (1 << 64) - 1
 
 
-class RegionLowering(StencilLowering):
+class RegionLowering(BoundaryLowering):
     """Lowers a region's instructions into one LLVM function."""
 
     def __init__(
         self, target: Target, request: Request, lifter: Lifter, entries: list[int]
     ) -> None:
-        super().__init__(target, Key("region", ""), (), cold=False)
-        self.branches = True
-        self.goes_back = lifter.goes_back
-        self.request = request
-        self.lifted = lifter.lifted
-        self.banks = Banks(target, [item.code for item in self.lifted.values()])
-        self.frames = lifter.frames
-        self.entries = entries
-        self.narrow = narrow_registers(item.code for item in self.lifted.values())
-        edges = {place: lifter.edges(place) for place in self.lifted}
+        edges = {place: lifter.edges(place) for place in lifter.lifted}
+        super().__init__(target, request, lifter.lifted, edges, entries)
+        self.lifter = lifter
         loops = find_loops(edges, [(0, pc) for pc in entries], lifter.goes_back)
         self.counted = find_counted(self.lifted, edges, loops)
         """By the branch back."""
         self.limits = {loop.head: loop for loop in self.counted.values()}
         self.unrolled: list[int] = []
         """Of each loop that LLVM is told to unroll: how many iterations become one."""
-        self.settings: set[tuple[str, int]] = set()
-        """(word of the state, bits that must be 0 in it)"""
-        self.exits: dict[int, int] = {}
-        self.pending: set[Place] = set()
-        self.registers: set[Register] = set()
-        self.dirty: set[Register] = set()
+        self.exits: dict[int, set[Place]] = {}
+        """Guest addresses outside, and the instructions that go there."""
+        self.switched: list[Place] = []
+        """Jumps that share the switch."""
+        self.pending: dict[Place, set[Place]] = {}
+        """Places that control goes back to, and from where."""
         self.frame = 0
         self.current = 0
         self.following = 0
         self.item: Lifted | None = None
-        self.registers.update((target.pinned_class, pin) for pin in target.pinned)
-
-    # Registers are variables
-
-    @staticmethod
-    def _variable(kind: object, index: object) -> str:
-        return f"%{kind}.{index}"
-
-    def op_get(self, op: Op) -> str:
-        kind, index = op.attrs
-        self.registers.add((str(kind), int(index)))
-        return self._read((str(kind), int(index)))
-
-    def _read(self, register: Register) -> str:
-        """A register's 64-bit value."""
-        name = self._variable(*register)
-        if not self._is_short(register):
-            return self.temp(f"load i64, ptr {name}")
-        half = self.temp(f"load i32, ptr {name}")
-        return self.temp(f"{self._extension(register)} i32 {half} to i64")
-
-    def _is_short(self, register: Register) -> bool:
-        """Its variable has 32 bits."""
-        return register in self.narrow or self._is_word(register)
-
-    def _is_word(self, register: Register) -> bool:
-        kind, index = register
-        return index < self.target.classes[kind].words
-
-    def _extension(self, register: Register) -> str:
-        """How the variable becomes the register's 64 bits."""
-        return "zext" if self._is_word(register) else "sext"
-
-    def op_set(self, op: Op) -> None:
-        kind, index = op.attrs
-        self._note(str(kind), int(index), self.ref(op.args[0]))
-        self.registers.add((str(kind), int(index)))
-        self.dirty.add((str(kind), int(index)))
-        name, value = self._variable(kind, index), self.ref(op.args[0])
-        if self._is_short((str(kind), int(index))):
-            self.put(f"store i32 {self.temp(f'trunc i64 {value} to i32')}, ptr {name}")
-        else:
-            self.put(f"store i64 {value}, ptr {name}")
-
-    def op_unusual(self, op: Op) -> str:
-        """0: at the entry the state's word is checked, and nothing in a region changes it."""
-        self.settings.add((str(op.attrs[0]), op.args[0].const or 0))
-        return "false"
-
-    def op_vget(self, op: Op) -> str:
-        return self.banks.get(self, op)
-
-    def op_vset(self, op: Op) -> None:
-        self.banks.set(self, op)
-        if self._exact:
-            at = self.temp(f"getelementptr i8, ptr %s, i64 {self.banks.state_offset(op)}")
-            self.put(f"store {self.typed(op.args[0])}, ptr {at}, align 1")
-
-    # What a handler of faults sees: the registers in the state and pc, at each access
-
-    @property
-    def _exact(self) -> int:
-        return self.request.holes.get("exact", 0)
-
-    def _note(self, kind: str, index: int, value: str) -> None:
-        """A register's value for the fault handler; pinned ones lie in ``scratch``, as the
-        exit from a fault writes host registers over those of the state."""
-        if self._exact:
-            place = (kind, index)
-            if self._is_pinned(place):
-                place = ("scratch", self.target.pinned.index(index))
-            self.put(f"store i64 {value}, ptr {self.word(*place)}")
-
-    def _note_place(self) -> None:
-        """The next access may fault: what was noted stays before it."""
-        if self._exact:
-            self.set_word("pc", self._signed(self.current))
-            self.put('fence syncscope("singlethread") seq_cst')
-
-    def _is_pinned(self, register: tuple[str, int]) -> bool:
-        kind, index = register
-        return kind == self.target.pinned_class and index in self.target.pinned
 
     # Control
 
     def _go(self, pc: int) -> str:
         """The label of an instruction of the same frame, or of the exit to elsewhere."""
-        place = self.frame, pc
+        place, own = (self.frame, pc), (self.frame, self.current)
         if place not in self.lifted:
-            self.exits.setdefault(pc, len(self.exits))
+            self.exits.setdefault(pc, set()).add(own)
             return f"out.{pc:x}"
-        if self.goes_back((self.frame, self.current), place):
-            self.pending.add(place)
+        return self._way([own], place)
+
+    def _way(self, sources: list[Place], place: Place) -> str:
+        """The label of an instruction for those that go there: back, they look for requests."""
+        if any(self.lifter.goes_back(source, place) for source in sources):
+            self.pending.setdefault(place, set()).update(sources)
             return f"back.{_name(place)}"
         return f"pc.{_name(place)}"
 
@@ -184,11 +99,11 @@ class RegionLowering(StencilLowering):
     def _limit(self, loop: Counted) -> None:
         """At a counted loop's head: compute the limit of a chunk, and begin it."""
         bound, step = (
-            str(self._signed(o)) if isinstance(o, int) else self._read(o)
+            str(self._signed(o)) if isinstance(o, int) else self.read(o)
             for o in (loop.bound, loop.step)
         )
         name = _name(loop.head)
-        self.lines += limit_text(loop, self._read(loop.register), step, bound, f"next.{name}")
+        self.lines += limit_text(loop, self.read(loop.register), step, bound, f"next.{name}")
         # LLVM shall not take the limit apart again in the loop
         opaque = self.temp(f'call i64 asm "", "=r,0"(i64 %next.{name})')
         self.put(f"store i64 {opaque}, ptr %limit.{name}")
@@ -209,34 +124,55 @@ class RegionLowering(StencilLowering):
         self.put(f"{go}:")
 
     def op_jumpr(self, op: Op) -> None:
-        target = self.ref(op.args[0])
-        back = self.frames[self.frame].back
-        returning = self.frame and self.item is not None and self.item.returns is None
-        if returning and back in self.lifted:
+        target, own = self.ref(op.args[0]), (self.frame, self.current)
+        if self.lifter.shares_switch(own):
+            self.switched.append(own)
+            self.put(f"store i64 {target}, ptr %target\nbr label %switch")
+            return
+        for back in self.lifter.jumps_from(own):
             elsewhere = self.label()
             same = self.temp(f"icmp eq i64 {target}, {self._signed(back[1])}")
-            labels = f"label %pc.{_name(back)}, label %{elsewhere}"
-            self.put(f"br i1 {same}, {labels}, !prof !7")
+            label = f"pc.{_name(back)}" if back[0] != self.frame else self._go(back[1])
+            self.put(f"br i1 {same}, label %{label}, label %{elsewhere}")
             self.put(f"{elsewhere}:")
-        self._reload()
+        self._leave_for(target, [own])
+
+    def _leave_for(self, target: str, sources: Sequence[Place]) -> None:
+        """Leave for a computed address.  Leaving is sampled, unlike what stays in regions: who
+        leaves this way often needs a region that knows where to."""
+        self.reload(self.label(), sources)
         self.set_word("pc", target)
         out, probe = self.label(), self.label()
-        self.put(f"br i1 {self._requested()}, label %{out}, label %{probe}, !prof !8")
+        self.put(f"br i1 {super()._requested()}, label %{out}, label %{probe}, !prof !8")
         self.put(f"{probe}:")
         self._probe(target)
         self.put(f"{out}:")
+        self.set_word("jump_from", self._signed(sources[0][1]))
         self.tail_word("look", self.pins)
+
+    def _switch_jump(self) -> None:
+        """The jump of all those with many likely targets."""
+        other = self.label()
+        cases = " ".join(
+            f"i64 {self._signed(place[1])}, label %{self._way(self.switched, place)}"
+            for place in self.lifter.table_targets
+        )
+        target = "%switch.target"
+        self.put(f"switch:\n{target} = load i64, ptr %target")
+        self.put(f"switch i64 {target}, label %{other} [ {cases} ]\n{other}:")
+        self._leave_for(target, self.switched)
 
     def _requested(self) -> str:
         value = self.temp("load atomic i64, ptr @leave monotonic, align 8")
         return self.temp(f"icmp ne i64 {value}, 0")
 
-    def _reload(self) -> None:
-        """Write the state's registers back and take the pinned ones for a tail call."""
-        self.put("@@WRITEBACK")
-        self.pins = [self._read((self.target.pinned_class, r)) for r in self.target.pinned]
-
     # Memory
+
+    def _note_place(self) -> None:
+        """The next access may fault: what was noted stays before it."""
+        if self.exact:
+            self.set_word("pc", self._signed(self.current))
+            self.put('fence syncscope("singlethread") seq_cst')
 
     @staticmethod
     def hole(name: str) -> str:
@@ -305,7 +241,7 @@ class RegionLowering(StencilLowering):
 
     def op_store(self, op: Op) -> None:
         value = self.ref(op.args[1])
-        how = "volatile " if self._exact else ""
+        how = "volatile " if self.exact else ""
         stored = f"store {how}{self.typed(op.args[1])}, {self.ptr}"
         tags = "align 1, !alias.scope !11, !noalias !12"
         if self.target.mode == "user":
@@ -339,146 +275,39 @@ class RegionLowering(StencilLowering):
             if place in self.limits:
                 self._limit(self.limits[place])
             used = any(op.name in ("set", "vset", "setfield") for op in item.code.ops)
-            self.loads = "load" if used and not self._exact else "load volatile"
+            self.loads = "load" if used and not self.exact else "load volatile"
             self.block(item.code)
             if not item.code.ops or item.code.ops[-1].name not in ("jump", "branch", "jumpr"):
                 self.put(f"br label %{self._go(self.following)}")
         self._tails()
-        body: list[str] = []
-        for line in self.lines:
-            body.extend(self._writeback() if line == "@@WRITEBACK" else (line,))
-        params = parameters(len(self.target.pinned))
-        head = f"define internal {CC} void @region({params}) nounwind {ATTRIBUTES} {{"
-        entry = self._entry()
-        wide = self._wide() if "begin:" in entry else []
-        text = [head, *entry, *body, *wide, "}"]
-        arguments_ = arguments(self.entry)
-        for number in range(len(self.entries)):
-            text += [
-                f'define {CC} void @"entry.{number}"({params}) nounwind {{',
-                f"%at = getelementptr i8, ptr %s, i64 {self.layout.of('region_entry')}",
-                f"store i64 {number}, ptr %at",
-                f"musttail call {CC} void @region({arguments_})",
-                "ret void",
-                "}",
-            ]
-        return "\n".join(text)
+        body = self.with_exits(self.lines)
+        head = f"define internal {CC} void @region({self.parameters}) nounwind {ATTRIBUTES} {{"
+        limits = [f"%limit.{_name(head)} = alloca i64" for head in self.limits]
+        limits.append("%target = alloca i64")
+        entry = self.entry_code()
+        wide = self.wide_code() if "begin:" in entry else []
+        return "\n".join([head, *limits, *entry, *body, *wide, "}", *self.entry_functions()])
 
     def _tails(self) -> None:
-        for place in sorted(self.pending):
+        if self.switched:
+            self._switch_jump()
+        for place, sources in sorted(self.pending.items()):
             out, name = self.label(), _name(place)
             self.put(f"back.{name}:")
             self.put(f"br i1 {self._requested()}, label %{out}, label %pc.{name}, !prof !8")
             self.put(f"{out}:")
-            self._reload()
+            self.reload(f"back.{name}", sources)
             self.set_word("pc", self._signed(place[1]))
             self.tail_word("look", self.pins)
-        for pc, number in self.exits.items():
+        for number, (pc, sources) in enumerate(self.exits.items()):
             self.put(f"out.{pc:x}:")
-            self._reload()
+            self.reload(f"out.{pc:x}", sources)
             self.put(f'musttail call {CC} void @"exit.{number}"({arguments(self.pins)})')
             self.put("ret void")
         if self.target.mode == "system":
             self.put("trap:")
-            self._reload()
+            self.reload("trap", self.lifted)
             self.tail_word("dispatch", self.pins)
-
-    def _entry(self) -> list[str]:
-        """Registers into variables; narrow ones are checked; on to the entry asked for."""
-        lines: list[str] = []
-        checks: list[str] = []
-        for kind, index in sorted(self.registers):
-            name = self._variable(kind, index)
-            narrow = self._is_short((kind, index))
-            lines.append(f"{name} = alloca {'i32' if narrow else 'i64'}")
-            if self._is_pinned((kind, index)):
-                value = f"%p{self.target.pinned.index(index)}"
-                lines += self._noted_at_entry(name, value, index)
-            else:
-                offset = self.target.layout.of(kind, index)
-                lines.append(f"{name}.at = getelementptr i8, ptr %s, i64 {offset}")
-                lines.append(f"{name}.in = load i64, ptr {name}.at, !alias.scope !12, !noalias !11")
-                value = f"{name}.in"
-            if narrow:
-                lines.append(f"{name}.n = trunc i64 {value} to i32")
-                if not self._is_word((kind, index)):
-                    lines.append(f"{name}.s = sext i32 {name}.n to i64")
-                    lines.append(f"{name}.d = xor i64 {name}.s, {value}")
-                    checks.append(f"{name}.d")
-                lines.append(f"store i32 {name}.n, ptr {name}")
-            else:
-                lines.append(f"store i64 {value}, ptr {name}")
-        lines += [f"%limit.{_name(head)} = alloca i64" for head in self.limits]
-        lines += self.banks.entry()
-        for number, (name, bits) in enumerate(sorted(self.settings)):
-            at, word = f"%setting.{number}.at", f"%setting.{number}"
-            lines.append(f"{at} = getelementptr i8, ptr %s, i64 {self.layout.of(name)}")
-            lines.append(f"{word}.in = load i64, ptr {at}")
-            lines.append(f"{word} = and i64 {word}.in, {bits}")
-            checks.append(word)
-        at = self.target.layout.of("region_entry")
-        lines.append(f"%entry.at = getelementptr i8, ptr %s, i64 {at}")
-        lines.append("%entry = load i64, ptr %entry.at")
-        if checks:
-            lines += self._check(checks)
-        lines += self._switch("pc.0", self.entries)
-        return lines
-
-    def _noted_at_entry(self, name: str, value: str, index: int) -> list[str]:
-        if not self._exact:
-            return []
-        offset = self.target.layout.of("scratch", self.target.pinned.index(index))
-        return [
-            f"{name}.note = getelementptr i8, ptr %s, i64 {offset}",
-            f"store i64 {value}, ptr {name}.note",
-        ]
-
-    @staticmethod
-    def _check(checks: list[str]) -> list[str]:
-        """Go on at %begin if all of these are 0, else at the entry's baseline code."""
-        lines: list[str] = []
-        total = checks[0]
-        for number, check in enumerate(checks[1:]):
-            lines.append(f"%wide.{number} = or i64 {total}, {check}")
-            total = f"%wide.{number}"
-        lines.append(f"%narrow = icmp eq i64 {total}, 0")
-        lines.append("br i1 %narrow, label %begin, label %wide, !prof !7")
-        lines.append("begin:")
-        return lines
-
-    @staticmethod
-    def _switch(prefix: str, entries: list[int]) -> list[str]:
-        first = f"label %{prefix}.{entries[0]:x}"
-        if len(entries) == 1:
-            return [f"br {first}"]
-        cases = " ".join(f"i64 {n}, label %{prefix}.{pc:x}" for n, pc in enumerate(entries) if n)
-        return [f"switch i64 %entry, {first} [ {cases} ]"]
-
-    def _wide(self) -> list[str]:
-        """Where entries go whose registers do not fit: the baseline code of their block."""
-        lines = ["wide:", *self._switch("wide", self.entries)]
-        for number, pc in enumerate(self.entries):
-            lines.append(f"wide.{pc:x}:")
-            lines.append(f'musttail call {CC} void @"wide.{number}"({arguments(self.entry)})')
-            lines.append("ret void")
-        return lines
-
-    def _writeback(self) -> list[str]:
-        lines: list[str] = []
-        for kind, index in sorted(self.dirty):
-            if self._is_pinned((kind, index)):
-                continue
-            name = self._variable(kind, index)
-            self.temps += 1
-            value = f"%w{self.temps}"
-            if self._is_short((kind, index)):
-                lines.append(f"{value}.n = load i32, ptr {name}")
-                how = self._extension((kind, index))
-                lines.append(f"{value} = {how} i32 {value}.n to i64")
-            else:
-                lines.append(f"{value} = load i64, ptr {name}")
-            lines.append(f"store i64 {value}, ptr {name}.at, !alias.scope !12, !noalias !11")
-        return lines + self.banks.back(self)
 
 
 def _names(op: Op, register: Register) -> bool:
@@ -489,7 +318,7 @@ def _name(place: Place) -> str:
     return f"{place[0]}.{place[1]:x}"
 
 
-ATTRIBUTES = '"no-jump-tables"="true" "no-builtins" null_pointer_is_valid'
+ATTRIBUTES = '"no-builtins" null_pointer_is_valid'
 """Guest address 0 is an address like others."""
 
 FIRST_LOOP = 100
@@ -501,6 +330,7 @@ _ALIAS = """
 !13 = distinct !{!13, !15, !"guest memory"}
 !14 = distinct !{!14, !15, !"state"}
 !15 = distinct !{!15, !"region"}
+!20 = !{}
 """
 
 
@@ -510,7 +340,7 @@ def region_text(
     """(LLVM text of the module, guest targets of its exits)."""
     low = RegionLowering(target, request, lifter, entries)
     body = low.text()
-    params = parameters(len(target.pinned))
+    params = low.parameters
     exits = list(low.exits)
     names = [f"exit.{n}" for n in range(len(exits))]
     if "wide:" in body:
@@ -530,12 +360,12 @@ def region_text(
 def compile_region(
     target: Target, decoder: Decoder, read: ReadCode, request: Request
 ) -> Region | None:
-    """Lift and compile; None if there is nothing to lift at the head."""
+    """Lift and compile; None if there is nothing to lift at the head, or not yet."""
     from jitemu.backend_llvm.target import compile_text
 
     lifter = Lifter(target, decoder, read, request)
     lifted = lifter.run()
-    if not lifted:
+    if not lifted or (request.patient and lifter.premature):
         return None
     entries = lifter.entries()
     text, exits = region_text(target, request, lifter, entries)

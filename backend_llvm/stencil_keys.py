@@ -49,6 +49,7 @@ class Target:
         functions: dict[str, int],
         emitter: Callable[[str], Emitter],
         based: bool = False,
+        home: frozenset[tuple[str, int]] = frozenset(),
     ) -> None:
         self.mode = mode
         self.layout = layout
@@ -60,6 +61,8 @@ class Target:
         self.emitter = emitter
         self.based = based
         """In user mode: guest addresses have 32 bits and count from the state's guest_base."""
+        self.home = home
+        """Link register and stack pointer: a return's address comes from one of them."""
 
 
 def place_letter(target: Target, kind: str, register: int) -> str:

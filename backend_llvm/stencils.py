@@ -298,6 +298,7 @@ class StencilLowering(RareLowering):
         self.put(f"{probe}:")
         self._probe(target)
         self.put(f"{out}:")
+        self.set_word("jump_from", self.address("pc"))
         self.tail_word("look", self.pins)
 
     def _probe(self, target: str) -> None:

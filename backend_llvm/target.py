@@ -15,6 +15,8 @@ def machine(level: int = 2) -> Any:
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
         llvm.initialize_native_asmparser()
+        # the targets of a guest's switch are far apart; a table is better than comparisons
+        llvm.set_option("jitemu", "-jump-table-density=1")
         _machines[level] = llvm.Target.from_default_triple().create_target_machine(
             opt=level,
             jit=True,

@@ -37,6 +37,8 @@ R_NAMES = [*(f"r{n}" for n in range(13)), "sp", "lr", "pc", "nz", "c", "v", "q",
 
 PINNED = (0, 1, 2, 3, 4, 5, SP, NZ)
 """Registers held in host registers."""
+HOME = frozenset((("r", SP), ("r", 14)))
+"""What a return takes its address from: the stack and the link register."""
 
 ADDRESS_BITS = 0xFFFF_FFFF
 

@@ -19,6 +19,8 @@ F_NAMES = (
 
 PINNED = (10, 11, 12, 13, 14, 15, 2, 8)
 """x registers held in host registers: a0-a5, sp, s0 (the most used in Debian's code)."""
+HOME = frozenset((("x", 1), ("x", 2)))
+"""What a return takes its address from: ra, and the stack."""
 
 
 class RiscvState(RuntimeState):

@@ -24,6 +24,8 @@ class Words:
 
 
 JUMP_CACHE_ENTRIES = 4096
+JUMP_SAMPLES = 512
+"""A power of two."""
 TLB_ENTRIES = 512
 TLB_MODES = 3
 """Data TLBs: one for each privilege whose rights an access can have (U, S, M)."""
@@ -40,8 +42,6 @@ class RuntimeState:
     """Not 0: look around at the next backward or indirect jump."""
     leave_at: int
     """Host address of the word that, not 0, has regions look around (they are not sampled)."""
-    region_entry: int
-    """Which of its entries a region was entered by."""
     ctx_tag: int
     """What the translation context makes of an address, by xor: the tag of its code."""
     pc: int
@@ -91,6 +91,10 @@ class RuntimeState:
     """Host address of the heat table: (tag, count) pairs."""
     heat_mask: int
     hot_threshold: int
+    jump_from: int
+    """Guest address of the indirect jump that looks around, or 0."""
+    jump_count: int
+    """Jumps sampled, ever."""
     link_site: int
     """Record of the exit that wants to be linked to the block at ``pc``."""
     fetch_physical: int
@@ -127,6 +131,8 @@ class RuntimeState:
     has 128 bits writes the upper half to the second word itself."""
     scratch: Words[8]
     """The pinned registers at the accesses of a region that must be exact."""
+    jump_samples: Words[2 * JUMP_SAMPLES]
+    """The last indirect jumps that were sampled: (from, to) pairs."""
     jump_cache: Words[2 * JUMP_CACHE_ENTRIES]
     """(pc xor ctx_tag, host address) pairs, grouped by page."""
     tlb: Words[4 * TLB_ENTRIES * TLB_MODES]

@@ -27,7 +27,14 @@ from jitemu.runtime.exits import (
     REQUEST_SAMPLE,
 )
 from jitemu.runtime.guest import Guest
-from jitemu.runtime.layouts import FLAG_NO_CHAIN, FLAG_TRACE, BlockRecord, Control, ExitRecord
+from jitemu.runtime.layouts import (
+    FLAG_NO_CHAIN,
+    FLAG_TRACE,
+    HASH,
+    BlockRecord,
+    Control,
+    ExitRecord,
+)
 from jitemu.runtime.records import CodeTables, NativeMemory, Record, place_bytes
 from jitemu.runtime.stateview import StateView
 
@@ -130,6 +137,11 @@ class CodeSpace:
         """Empty every processor's jump cache."""
         for processor in self.processors:
             processor.forget_jumps()
+
+    def heat_of(self, tag: int) -> int:
+        """Samples of a block (as heat_up counts them)."""
+        at = ((tag * HASH & (1 << 64) - 1) >> 32 & (1 << HEAT_BITS) - 1) * 2
+        return self.heat.words[at + 1] if self.heat.words[at] == tag else 0
 
     def flush(self) -> None:
         """Forget all blocks (no room).  No processor may be in native code."""

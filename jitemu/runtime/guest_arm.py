@@ -47,12 +47,12 @@ def _context(ctx: int) -> Mapping[str, int]:
 def arm_user(cpu: CpuModel) -> Guest:
     """32-bit ARM in Linux user mode."""
     layout = layout_of(registers.ArmState)
-    pinned = registers.PINNED
+    pinned, home = registers.PINNED, registers.HOME
     return Guest(
         name="arm-user",
         frontend="arm",
         variant=variant(cpu.extensions),
-        target=Target("user", layout, registers.CLASSES, "r", pinned, {}, _emitter, True),
+        target=Target("user", layout, registers.CLASSES, "r", pinned, {}, _emitter, True, home),
         definitions=_definitions(cpu),
         roots=USER_ROOTS,
         common_keys=lambda: profile("arm"),

@@ -100,7 +100,8 @@ def _definitions(cpu: CpuModel, mode: str) -> Callable[[], tuple[Isa, Decoder]]:
 
 def _target(mode: str, words: type) -> Target:
     layout = layout_of(words)
-    return Target(mode, layout, registers.CLASSES, "x", registers.PINNED, {}, _emitter)
+    classes, pinned, home = registers.CLASSES, registers.PINNED, registers.HOME
+    return Target(mode, layout, classes, "x", pinned, {}, _emitter, home=home)
 
 
 def _emitter(mode: str) -> Emitter:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jitemu.ir.native import addressof, exchange, load64, native, store64
-from jitemu.ir.state import RuntimeState
+from jitemu.ir.state import JUMP_SAMPLES, RuntimeState
 from jitemu.runtime import spawn as spawn  # the library has it too
 from jitemu.runtime.codetable import jump_slot, jump_tag, link, table_find
 from jitemu.runtime.exits import EXIT_ENTER
@@ -64,6 +64,16 @@ def heat_up(s: RuntimeState, tag: int) -> int:
     count = load64(entry + 8) + 1
     store64(entry + 8, count)
     return count >= s.hot_threshold and count & count - 1 == 0
+
+
+@native
+def note_jump(s: RuntimeState) -> None:
+    """Of a sample: keep which indirect jump led to pc, if it was one."""
+    if s.jump_from:
+        at = (s.jump_count & JUMP_SAMPLES - 1) * 2
+        s.jump_samples[at] = s.jump_from
+        s.jump_samples[at + 1] = s.pc
+        s.jump_count += 1
 
 
 @native

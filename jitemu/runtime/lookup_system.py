@@ -24,7 +24,7 @@ from jitemu.runtime.exits import (
     REQUEST_SAMPLE,
 )
 from jitemu.runtime.layouts import FLAG_TRACE, BlockRecord, Control
-from jitemu.runtime.lookup import enter, heat_up, leave, link_to, take_request
+from jitemu.runtime.lookup import enter, heat_up, leave, link_to, note_jump, take_request
 from jitemu.runtime.translate import host_page, room, translate
 from jitemu.runtime.translator_layouts import PAGE
 
@@ -142,7 +142,9 @@ def system_look_around(s: RuntimeState) -> int:
     request = take_request(s)
     hot = 0
     if request & REQUEST_SAMPLE:
+        note_jump(s)
         hot = heat_up(s, s.pc ^ s.ctx_tag)
+    s.jump_from = 0
     if hot:
         s.exit_request |= request & ~REQUEST_SAMPLE
         store64(s.leave_at, request & ~REQUEST_SAMPLE)

@@ -26,6 +26,7 @@ from jitemu.runtime.lookup import (
     leave,
     link_to,
     lock_code,
+    note_jump,
     take_request,
     unlock_code,
 )
@@ -102,6 +103,9 @@ def user_link_block(s: RuntimeState) -> int:
 def user_look_around(s: RuntimeState) -> int:
     """An exit was requested: by the sampler, which counts heat, or for the engine."""
     request = take_request(s)
+    if request & REQUEST_SAMPLE:
+        note_jump(s)
+    s.jump_from = 0
     if load64(s.code + Control.WRITTEN):
         s.exit_request |= request & ~REQUEST_WRITTEN
         return leave(s, EXIT_WRITTEN)

@@ -9,6 +9,7 @@ import time
 
 from jitemu.backend_llvm.objects import Blob, Region
 from jitemu.backend_llvm.packs import context_of
+from jitemu.ir.state import JUMP_SAMPLES
 from jitemu.runtime import descriptors
 from jitemu.runtime.engine import PAGE, CodeSpace, Processor
 from jitemu.runtime.exits import REQUEST_SAMPLE
@@ -52,6 +53,8 @@ DELAY_SECONDS = 0.01
 QUIET_SAMPLES = 300
 THRESHOLD = 4
 """Samples of a block that make it hot."""
+PATIENCE = 64
+"""Samples of a block after which it no longer waits for those of jumps through tables."""
 EVERY_BLOCK = 1
 """The threshold that makes every block a region of its own."""
 REGION_LIMIT = 300
@@ -246,7 +249,9 @@ class Tiers:
         pieces, same = self.snapshot(block.pc)
         generation = self.space.tables.get(Control.GENERATION)
         self.cache_misses += 1
-        request = (block.pc, holes, REGION_LIMIT, self._forbidden(processor), pieces)
+        jumps = sampled_jumps(processor, pieces)
+        profile = (jumps, self.space.heat_of(block.tag) < PATIENCE)
+        request = (block.pc, holes, REGION_LIMIT, self._forbidden(processor), pieces, *profile)
         with self.queue_lock:
             self.queue[block.address] = Job(block, generation, same, request)
             if self.compiling is None:
@@ -363,3 +368,16 @@ class Tiers:
             found = self.known.on_page(number)
             if found:
                 self.known.add_page(found, self.snapshot(number * PAGE)[0])
+
+
+def sampled_jumps(processor: Processor, pieces: Pieces) -> dict[int, dict[int, int]]:
+    """Where the indirect jumps of some guest code went lately, and how often."""
+    state = processor.state
+    start = state.at["jump_samples"]
+    words = state.words[start : start + 2 * min(state["jump_count"], JUMP_SAMPLES)].tolist()
+    counts: dict[int, dict[int, int]] = {}
+    for source, target in zip(words[::2], words[1::2], strict=True):
+        if any(at <= source < at + len(data) for at, data in pieces):
+            found = counts.setdefault(source, {})
+            found[target] = found.get(target, 0) + 1
+    return counts

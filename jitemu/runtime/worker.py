@@ -91,8 +91,8 @@ def _serve(guest: Guest, message: Any, sink: BinaryIO, store: Store | None) -> N
     from jitemu.backend_llvm.regions import Request, compile_region
 
     start = time.process_time()
-    head, holes, limit, forbidden, pieces = message
-    request = Request(head, holes, limit, False, frozenset(forbidden))
+    head, holes, limit, forbidden, pieces, *profile = message
+    request = Request(head, holes, limit, False, frozenset(forbidden), *profile)
     try:
         region = compile_region(guest.target, guest.decoder, reader(pieces), request)
     except Exception as error:  # a defect here must not stop the guest

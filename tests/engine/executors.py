@@ -31,6 +31,8 @@ from tests.engine.image import (
 from tests.riscv.oracle import QEMU
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from jitemu.isa import Decoded
     from jitemu.runtime.engine import CodeSpace, Processor
     from jitemu.runtime.guest import Guest
@@ -259,13 +261,22 @@ class Engine:
         self.go()
         return self.result(image)
 
-    def force_region(self, head: Record, single: bool = False) -> bool:
-        """Let a region take over a block's entry; False if it cannot be lifted."""
+    def force_region(
+        self,
+        head: Record,
+        single: bool = False,
+        jumps: Mapping[int, Mapping[int, int]] | None = None,
+    ) -> bool:
+        """Let a region take over a block's entry; False if it cannot be lifted.
+
+        ``jumps``: how often indirect jumps, by their pc, are said to have gone where.
+        """
         from jitemu.backend_llvm.regions import Request, compile_region
 
         guest, ctx = self.space.guest, self.context(head)
         forbidden = frozenset(self.space.translation.replaced(guest, ctx))
-        request = Request(head.pc, self.holes(ctx), single=single, forbidden=forbidden)
+        holes = self.holes(ctx)
+        request = Request(head.pc, holes, single=single, forbidden=forbidden, jumps=jumps or {})
         region = compile_region(guest.target, guest.decoder, self.read_code, request)
         if region is None:
             return False
