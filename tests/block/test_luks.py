@@ -150,8 +150,10 @@ CIPHERS = (
 )
 
 
-@pytest.mark.parametrize("form", ["luks", "qcow2"])
-@pytest.mark.parametrize("cipher", CIPHERS)
+FORMS = [(cipher, "luks") for cipher in CIPHERS] + [(cipher, "qcow2") for cipher in CIPHERS[:2]]
+
+
+@pytest.mark.parametrize(("cipher", "form"), FORMS)
 def test_ciphers_both_ways(cipher: str, form: str, tmp_path: Path) -> None:
     data = random.Random(cipher).randbytes(300 << 10)
     (tmp_path / "raw").write_bytes(data)
