@@ -11,99 +11,28 @@ On an instance ``self.max_bytes`` is the value.  The command line has dashes for
 
 from __future__ import annotations
 
-from jitemu import keyval
+from jitemu.properties import BOOL as BOOL
+from jitemu.properties import MAC as MAC
+from jitemu.properties import SIZE as SIZE
+from jitemu.properties import STR as STR
+from jitemu.properties import UINT16 as UINT16
+from jitemu.properties import UINT32 as UINT32
+from jitemu.properties import UINT64 as UINT64
+from jitemu.properties import Declared, Property
+from jitemu.properties import describe as describe_properties
+from jitemu.properties import one_of as one_of
+from jitemu.properties import prop as prop
+from jitemu.properties import reference as reference
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from typing import Any, Generic, TypeVar, overload
+    from collections.abc import Mapping
+    from typing import Any
 
     from jitemu.devices.ports import Host
 
-    T = TypeVar("T")
-else:
-    T = None
 
-    class Generic:
-        """Stands for typing's: only type checkers read the parameter."""
-
-        def __class_getitem__(cls, _parameter: object) -> type:
-            return cls
-
-
-class Kind(Generic[T]):
-    """A type of property: its name in help texts, and what its text means."""
-
-    def __init__(self, name: str, parse: Callable[[str], T], backend: str = "") -> None:
-        self.name = name
-        self.parse = parse
-        self.backend = backend
-        """For references: the option whose ids these are ("drive")."""
-
-
-def _unsigned(bits: int) -> Kind[int]:
-    return Kind(f"uint{bits}", keyval.integer(0, (1 << bits) - 1))
-
-
-def _mac(text: str) -> bytes:
-    try:
-        address = bytes(int(part, 16) for part in text.replace("-", ":").split(":"))
-    except ValueError:
-        address = b""
-    if len(address) != 6:
-        raise ValueError("expects a MAC address such as 52:54:00:12:34:56")
-    return address
-
-
-def one_of(name: str, *words: str) -> Kind[str]:
-    """A kind of property that takes these words."""
-    return Kind(name, keyval.one_of(*words))
-
-
-BOOL = Kind("bool", keyval.on_off)
-UINT16, UINT32, UINT64 = _unsigned(16), _unsigned(32), _unsigned(64)
-SIZE = Kind("size", keyval.size)
-STR = Kind("str", str)
-MAC = Kind("macaddr", _mac)
-
-
-def reference(backend: str) -> Kind[Any]:
-    """A backend's id (``drive=disk0``); the value is what ``Host.backend`` has for it."""
-    return Kind("str", str, backend)
-
-
-class Property(Generic[T]):
-    """A declared property; made by ``prop``."""
-
-    def __init__(
-        self, kind: Kind[T], default: T, text: str = "", *, name: str = "", required: bool = False
-    ) -> None:
-        self.kind = kind
-        self.default = default
-        self.text = text
-        self.name = name
-        self.required = required
-        self.attribute = ""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.attribute = name
-        self.name = self.name or name.replace("_", "-")
-
-    # As registers do, an instance keeps the value as a plain attribute that hides this.
-    if TYPE_CHECKING:
-
-        @overload
-        def __get__(self, device: None, owner: type) -> Property[T]: ...
-        @overload
-        def __get__(self, device: Device, owner: type) -> T: ...
-        def __get__(self, device: Device | None, owner: type) -> Property[T] | T: ...
-        def __set__(self, device: Device, value: T) -> None: ...
-
-
-prop = Property
-
-
-class Device:
+class Device(Declared):
     """Base of all that ``-device`` makes.  ``Device(host, {"serial": "x"})``, with the texts
     of properties; then ``realize``.  Both raise ValueError for what cannot be."""
 
@@ -146,14 +75,6 @@ class Device:
         except ValueError as error:
             raise ValueError(f"{where} {error}, not '{text}'") from None
 
-    @classmethod
-    def properties(cls) -> list[Property[Any]]:
-        """The declared ones, by name."""
-        found: dict[str, Property[Any]] = {}
-        for owner in reversed(cls.__mro__):
-            found |= {n: p for n, p in vars(owner).items() if isinstance(p, Property)}
-        return sorted(found.values(), key=lambda p: p.name)
-
     def realize(self) -> None:
         """Take up what the properties name; called once, before the machine runs."""
 
@@ -167,13 +88,4 @@ class Device:
 
 def describe(model: type[Device]) -> str:
     """What ``-device MODEL,help`` prints."""
-    lines = [f"{model.model} options:"]
-    for item in model.properties():
-        head = f"  {item.name}=<{item.kind.name}>"
-        text = item.text or ("on/off" if item.kind is BOOL else "")
-        default = item.default
-        if not item.kind.backend and default not in ("", None):
-            shown = str(default).lower() if isinstance(default, bool) else default
-            text = f"{text} (default: {shown})"
-        lines.append(f"{head:<24} - {text}" if text else head)
-    return "\n".join(lines)
+    return "\n".join([f"{model.model} options:", *describe_properties(model)])

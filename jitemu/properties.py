@@ -1,12 +1,11 @@
-"""Option lists in QEMU's syntax (``user,id=n0,restrict=on``) and what may stand in them.
+"""Properties: what devices, back ends and other objects can be told, declared once.
 
-What a device or back end can be told is declared once, as the fields of a dataclass:
+    class TapOptions(Options):
+        ifname = prop(STR, "", "name of the host's interface")
 
-    @dataclass
-    class TapOptions:
-        ifname: str = prop(str, "", "name of the host's interface")
-
-``take`` fills one from an option list, ``describe`` prints what there is.
+On an instance ``self.ifname`` is the value; users write dashes for underscores.  Parsing, errors
+and help texts come from the declarations.  ``Options`` are for option lists in QEMU's syntax
+(``user,id=n0,restrict=on``); devices (``devices/device.py``) declare theirs in the same way.
 """
 
 from __future__ import annotations
@@ -16,27 +15,131 @@ from jitemu.messages import UserError, fail
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from typing import Any, TypeVar
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any, Generic, TypeVar, overload
 
     T = TypeVar("T")
     Pairs = list[tuple[str, str]]
+else:
+    T = None
+
+    class Generic:
+        """Stands for typing's: only type checkers read the parameter."""
+
+        def __class_getitem__(cls, _parameter: object) -> type:
+            return cls
 
 
-def prop(parse: Callable[[str], T], default: T, text: str, name: str = "") -> T:
-    """A field that ``name=value`` sets, the last one counting; ``parse`` raises ValueError.
-    ``name`` is the option's where it is no identifier."""
-    from dataclasses import field
+class Kind(Generic[T]):
+    """A type of property: its name in help texts, and what its text means."""
 
-    return field(default=default, metadata={"parse": parse, "text": text, "name": name})
+    def __init__(self, name: str, parse: Callable[[str], T], backend: str = "") -> None:
+        self.name = name
+        self.parse = parse
+        self.backend = backend
+        """For references: the option whose ids these are ("drive")."""
 
 
-def prop_list(parse: Callable[[str], T], text: str, name: str = "") -> tuple[T, ...]:
-    """A field that collects every occurrence."""
-    from dataclasses import field
+def _unsigned(bits: int) -> Kind[int]:
+    return Kind(f"uint{bits}", keyval.integer(0, (1 << bits) - 1))
 
-    metadata = {"parse": parse, "text": text, "name": name, "repeated": True}
-    return field(default=(), metadata=metadata)
+
+def _mac(text: str) -> bytes:
+    try:
+        address = bytes(int(part, 16) for part in text.replace("-", ":").split(":"))
+    except ValueError:
+        address = b""
+    if len(address) != 6:
+        raise ValueError("expects a MAC address such as 52:54:00:12:34:56")
+    return address
+
+
+def one_of(name: str, *words: str) -> Kind[str]:
+    """A kind of property that takes these words."""
+    return Kind(name, keyval.one_of(*words))
+
+
+def between(low: int, high: int) -> Kind[int]:
+    """A kind of property that takes numbers from low to high."""
+    return Kind("int", keyval.integer(low, high))
+
+
+BOOL = Kind("bool", keyval.on_off)
+UINT16, UINT32, UINT64 = _unsigned(16), _unsigned(32), _unsigned(64)
+SIZE = Kind("size", keyval.size)
+STR = Kind("str", str)
+MAC = Kind("macaddr", _mac)
+
+
+def reference(backend: str) -> Kind[Any]:
+    """A backend's id (``drive=disk0``); the value is what ``Host.backend`` has for it."""
+    return Kind("str", str, backend)
+
+
+class Property(Generic[T]):
+    """A declared property; made by ``prop``."""
+
+    def __init__(
+        self,
+        kind: Kind[T],
+        default: T,
+        text: str = "",
+        *,
+        name: str = "",
+        required: bool = False,
+        repeated: bool = False,
+    ) -> None:
+        self.kind = kind
+        self.default = default
+        self.text = text
+        self.name = name
+        self.required = required
+        self.repeated = repeated
+        """The value is a tuple: every occurrence counts."""
+        self.attribute = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.attribute = name
+        self.name = self.name or name.replace("_", "-")
+
+    # As registers do, an instance keeps the value as a plain attribute that hides this.
+    if TYPE_CHECKING:
+
+        @overload
+        def __get__(self, declared: None, owner: type) -> Property[T]: ...
+        @overload
+        def __get__(self, declared: Declared, owner: type) -> T: ...
+        def __get__(self, declared: Declared | None, owner: type) -> Property[T] | T: ...
+        def __set__(self, declared: Declared, value: T) -> None: ...
+
+
+prop = Property
+
+
+def prop_list(kind: Kind[T], text: str, name: str = "") -> Property[tuple[T, ...]]:
+    """One that collects every occurrence."""
+    several: Any = kind
+    return Property(several, (), text, name=name, repeated=True)
+
+
+class Declared:
+    """Base of what has properties."""
+
+    @classmethod
+    def properties(cls) -> list[Property[Any]]:
+        """The declared ones, by name."""
+        found: dict[str, Property[Any]] = {}
+        for owner in reversed(cls.__mro__):
+            found |= {n: p for n, p in vars(owner).items() if isinstance(p, Property)}
+        return sorted(found.values(), key=lambda p: p.name)
+
+
+class Options(Declared):
+    """What an option list says; ``take`` makes one of a subclass that declares the names."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        for declared in self.properties():
+            setattr(self, declared.attribute, values.get(declared.name, declared.default))
 
 
 def split(text: str, first: str = "") -> Pairs:
@@ -61,17 +164,10 @@ def pop(pairs: Pairs, name: str) -> str:
     return found[-1] if found else ""
 
 
-def names(options: type[Any]) -> dict[str, Any]:
-    """The fields of a class of options by the names that users write."""
-    from dataclasses import fields
-
-    declared = [f for f in fields(options) if f.metadata]
-    return {f.metadata["name"] or f.name.replace("_", "-"): f for f in declared}
-
-
 def take(options: type[T], pairs: Iterable[tuple[str, str]], what: str) -> T:
-    """An instance of ``options`` made of the pairs; UserError, which says ``what`` was being
-    read, for an unknown name or a value that does not parse."""
+    """Options made of the pairs; UserError, which says ``what`` was being read, for an unknown
+    name or a value that does not parse."""
+    assert issubclass(options, Options)
     declared = names(options)
     values: dict[str, Any] = {}
     for name, content in pairs:
@@ -81,18 +177,29 @@ def take(options: type[T], pairs: Iterable[tuple[str, str]], what: str) -> T:
         if row is None:
             fail(f"{what}: Invalid parameter '{name}'")
         try:
-            value = row.metadata["parse"](content)
+            value = row.kind.parse(content)
         except ValueError as error:
             fail(f"{what}: {name}={content}: {error}")
         except UserError as error:
             fail(f"{what}: {error}")
-        if row.metadata.get("repeated"):
-            values[row.name] = (*values.get(row.name, ()), value)
-        else:
-            values[row.name] = value
-    return options(**values)
+        values[name] = (*values.get(name, ()), value) if row.repeated else value
+    return options(values)
 
 
-def describe(options: type[Any]) -> list[str]:
-    """A line for each option."""
-    return [f"  {name}={f.metadata['text']}" for name, f in names(options).items()]
+def names(options: type[Declared]) -> dict[str, Property[Any]]:
+    """The properties by name."""
+    return {declared.name: declared for declared in options.properties()}
+
+
+def describe(options: type[Declared]) -> list[str]:
+    """A line for each property, as ``help`` prints it."""
+    lines: list[str] = []
+    for item in options.properties():
+        head = f"  {item.name}=<{item.kind.name}>"
+        text = item.text or ("on/off" if item.kind is BOOL else "")
+        default = item.default
+        if not item.kind.backend and default not in ("", None, ()):
+            shown = str(default).lower() if isinstance(default, bool) else default
+            text = f"{text} (default: {shown})"
+        lines.append(f"{head:<24} - {text}" if text else head)
+    return lines

@@ -28,11 +28,17 @@ class Counts:
 
 
 class Drive:
-    """What ``-drive`` makes."""
+    """What ``-drive`` and ``-blockdev`` make."""
 
-    def __init__(self, name: str, image: BlockImage, writeback: bool = True) -> None:
+    def __init__(
+        self, name: str, image: BlockImage, writeback: bool = True, node: bool = False
+    ) -> None:
         self.name = name
         self.image = image
+        self.node = node
+        """Made by ``-blockdev``: an image, and no drive of its own."""
+        self.inserted = True
+        """Until the image was ejected, of a drive that no device has."""
         self.writeback = writeback
         """Whether writes wait for a flush, until the guest chooses otherwise."""
         self.counts = Counts()
@@ -44,7 +50,7 @@ class Drive:
     @property
     def has_backing(self) -> bool:
         """Whether the image is of changes to another."""
-        return getattr(self.image, "backing", None) is not None
+        return self.inserted and getattr(self.image, "backing", None) is not None
 
     def commit(self) -> None:
         """Write what the image changes into its backing image; OSError if it has none."""
@@ -69,4 +75,10 @@ class Drive:
 
     def close(self) -> None:
         with self.lock:
-            self.image.close()
+            if self.inserted:
+                self.image.close()
+
+    def eject(self) -> None:
+        """Give the image back; only for a drive that no device has."""
+        self.close()
+        self.inserted = False

@@ -1,4 +1,4 @@
-"""LUKS version 1: the header with its key slots, and the encryption of sectors.
+"""LUKS version 1: the header with its key slots, and an encrypted area of a file.
 
 The header format is the "LUKS On-Disk Format Specification", version 1.2.3.
 """
@@ -10,14 +10,14 @@ import os
 import struct
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
+from jitemu.devices.block.image import BlockImage
+from jitemu.devices.block.luks_ciphers import SECTOR, Cipher, check_hash, check_names, xor
 from jitemu.messages import fail
 
 MAGIC = b"LUKS\xba\xbe"
-SECTOR = 512
 HEADER_BYTES = 592
 SLOTS = 8
 STRIPES = 4000
@@ -27,9 +27,20 @@ _DISABLED = 0x0000DEAD
 _ALIGNMENT = 4096
 _FIELDS = struct.Struct(">6sH32s32s32sII20s32sI40s")
 _SLOT = struct.Struct(">II32sII")
-_HASHES = ("sha1", "sha224", "sha256", "sha384", "sha512", "ripemd160")
 _MAX_ITERATIONS = 100_000_000
-_MAX_KEY_BYTES = 512
+_MIN_ITERATIONS = 1000
+
+
+@dataclass(slots=True)
+class Encryption:
+    """How a new volume is made."""
+
+    password: bytes
+    algorithm: str = "aes-256"
+    mode: str = "xts-plain64"
+    hash: str = "sha256"
+    milliseconds: int = 2000
+    """That each try of a password takes, about."""
 
 
 @dataclass(slots=True)
@@ -89,16 +100,18 @@ def _text(data: bytes) -> str:
     return data.split(b"\0")[0].decode("ascii", "replace")
 
 
-def parse(data: bytes, name: str) -> LuksHeader:
+def parse(data: bytes) -> LuksHeader:
     """Read a header; UserError if it is none or asks for what cannot be done."""
     if len(data) < HEADER_BYTES or data[:6] != MAGIC:
-        fail(f"Could not open '{name}': Volume is not in LUKS format")
+        fail("Volume is not in LUKS format")
     fields = _FIELDS.unpack_from(data)
     if fields[1] != 1:
-        fail(f"Could not open '{name}': LUKS version {fields[1]} is not supported")
+        fail(f"LUKS version {fields[1]} is not supported")
     slots: list[Slot] = []
     for k in range(SLOTS):
         state, iterations, salt, offset, stripes = _SLOT.unpack_from(data, _FIELDS.size + 48 * k)
+        if state not in (_ACTIVE, _DISABLED):
+            fail(f"Keyslot {k} state (active/disable) is corrupted")
         slots.append(Slot(state == _ACTIVE, iterations, salt, offset, stripes))
     found = LuksHeader(
         cipher=_text(fields[2]),
@@ -112,92 +125,40 @@ def parse(data: bytes, name: str) -> LuksHeader:
         uuid=_text(fields[10]),
         slots=slots,
     )
-    _check(found, name)
+    check_hash(found.hash)
+    for wrong, text in _problems(found):
+        if wrong:
+            fail(text)
+    check_names(found.cipher, found.mode, found.key_bytes)
     return found
 
 
-def _check(header: LuksHeader, name: str) -> None:
-    if header.hash not in _HASHES:
-        fail(f"Could not open '{name}': LUKS hash '{header.hash}' is not supported")
-    if not 0 < header.key_bytes <= _MAX_KEY_BYTES:
-        fail(f"Could not open '{name}': LUKS key of {header.key_bytes} bytes")
-    iterations = [header.digest_iterations]
-    for slot in header.slots:
+def _problems(header: LuksHeader) -> Iterator[tuple[bool, str]]:
+    """Whether something is wrong, and what, in QEMU's words."""
+    first = -(-HEADER_BYTES // SECTOR)
+    yield header.payload_offset < first, "LUKS payload is overlapping with the header"
+    yield not header.digest_iterations, "LUKS key iteration count is zero"
+    counts = [header.digest_iterations]
+    size = -(-header.key_bytes * STRIPES // SECTOR)
+    for k, slot in enumerate(header.slots):
+        yield (
+            slot.stripes != STRIPES,
+            f"Keyslot {k} is corrupted (stripes {slot.stripes} != {STRIPES})",
+        )
+        yield slot.offset < first, f"Keyslot {k} is overlapping with the LUKS header"
         if slot.active:
-            iterations.append(slot.iterations)
-            if not 0 < slot.stripes <= 2 * STRIPES:
-                fail(f"Could not open '{name}': LUKS key slot with {slot.stripes} stripes")
-    if not all(0 < count <= _MAX_ITERATIONS for count in iterations):
-        fail(f"Could not open '{name}': LUKS iteration count is out of range")
-
-
-class Cipher:
-    """Encrypts and decrypts sectors of 512 bytes, numbered from 0."""
-
-    def __init__(self, cipher: str, mode: str, key: bytes, name: str = "") -> None:
-        from cryptography.hazmat.primitives.ciphers import Cipher as Primitive
-        from cryptography.hazmat.primitives.ciphers import algorithms, modes
-
-        chain, _, iv = mode.partition("-")
-        if cipher != "aes" or chain not in ("xts", "cbc", "ecb"):
-            fail(f"Could not open '{name}': LUKS cipher '{cipher}-{mode}' is not supported")
-        try:
-            algorithm = algorithms.AES(key)
-        except ValueError as error:
-            fail(f"Could not open '{name}': LUKS key: {error}")
-        self._vector = self._vectors(iv, key, name)
-
-        def make(number: int) -> Primitive[Any]:
-            if chain == "ecb":
-                return Primitive(algorithm, modes.ECB())
-            vector = self._vector(number)
-            return Primitive(algorithm, modes.XTS(vector) if chain == "xts" else modes.CBC(vector))
-
-        self._make = make
-
-    @staticmethod
-    def _vectors(iv: str, key: bytes, name: str) -> Callable[[int], bytes]:
-        """From a sector's number to its initialisation vector."""
-        if iv == "plain64" or not iv:
-            return lambda number: number.to_bytes(16, "little")
-        if iv == "plain":
-            return lambda number: (number & 0xFFFFFFFF).to_bytes(16, "little")
-        kind, _, hash_name = iv.partition(":")
-        if kind != "essiv" or hash_name not in _HASHES:
-            fail(f"Could not open '{name}': LUKS IV generator '{iv}' is not supported")
-        from cryptography.hazmat.primitives.ciphers import Cipher as Primitive
-        from cryptography.hazmat.primitives.ciphers import algorithms, modes
-
-        salted = Primitive(
-            algorithms.AES(hashlib.new(hash_name, key).digest()),
-            modes.ECB(),
+            yield not slot.iterations, f"Keyslot {k} iteration count is zero"
+            counts.append(slot.iterations)
+        yield (
+            slot.offset + size > header.payload_offset,
+            f"Keyslot {k} is overlapping with the encrypted payload",
         )
-
-        def vector(number: int) -> bytes:
-            return salted.encryptor().update(number.to_bytes(16, "little"))
-
-        return vector
-
-    def encrypt(self, offset: int, data: bytes) -> bytes:
-        """Whole sectors that will be at a byte offset."""
-        number = offset // SECTOR
-        return b"".join(
-            self._make(number + k).encryptor().update(data[k * SECTOR : (k + 1) * SECTOR])
-            for k in range(len(data) // SECTOR)
-        )
-
-    def decrypt(self, offset: int, data: bytes) -> bytes:
-        """Whole sectors from a byte offset."""
-        number = offset // SECTOR
-        return b"".join(
-            self._make(number + k).decryptor().update(data[k * SECTOR : (k + 1) * SECTOR])
-            for k in range(len(data) // SECTOR)
-        )
-
-
-def _xor(left: bytes, right: bytes) -> bytes:
-    number = int.from_bytes(left, "little") ^ int.from_bytes(right, "little")
-    return number.to_bytes(len(left), "little")
+        for other in range(k + 1, SLOTS):
+            yield (
+                abs(slot.offset - header.slots[other].offset) < size,
+                f"Keyslots {k} and {other} are overlapping in the header",
+            )
+    yield max(counts) > _MAX_ITERATIONS, f"LUKS iteration count is above {_MAX_ITERATIONS}"
 
 
 def _diffuse(hash_name: str, block: bytes) -> bytes:
@@ -213,8 +174,8 @@ def _merge(hash_name: str, material: bytes, size: int, stripes: int) -> bytes:
     """The key that was split over ``stripes`` blocks (anti-forensic splitter)."""
     block = bytes(size)
     for k in range(stripes - 1):
-        block = _diffuse(hash_name, _xor(block, material[k * size : (k + 1) * size]))
-    return _xor(block, material[(stripes - 1) * size : stripes * size])
+        block = _diffuse(hash_name, xor(block, material[k * size : (k + 1) * size]))
+    return xor(block, material[(stripes - 1) * size : stripes * size])
 
 
 def _split(hash_name: str, key: bytes, stripes: int) -> bytes:
@@ -222,107 +183,134 @@ def _split(hash_name: str, key: bytes, stripes: int) -> bytes:
     material = os.urandom(size * (stripes - 1))
     block = bytes(size)
     for k in range(stripes - 1):
-        block = _diffuse(hash_name, _xor(block, material[k * size : (k + 1) * size]))
-    return material + _xor(block, key)
+        block = _diffuse(hash_name, xor(block, material[k * size : (k + 1) * size]))
+    return material + xor(block, key)
 
 
-def _derive(header: LuksHeader, password: bytes, salt: bytes, iterations: int, size: int) -> bytes:
-    return hashlib.pbkdf2_hmac(header.hash, password, salt, iterations, size)
-
-
-Read = Callable[[int, int], bytes]
-Write = Callable[[int, bytes], None]
-
-
-def slot_key(header: LuksHeader, slot: Slot, read: Read, password: bytes) -> bytes | None:
-    """The master key from one slot; None if the password is not the slot's."""
-    size = header.key_bytes
-    derived = _derive(header, password, slot.salt, slot.iterations, size)
-    length = -(-size * slot.stripes // SECTOR) * SECTOR
-    material = read(slot.offset * SECTOR, length)
-    plain = Cipher(header.cipher, header.mode, derived).decrypt(0, material)
-    key = _merge(header.hash, plain, size, slot.stripes)
-    digest = _derive(header, key, header.digest_salt, header.digest_iterations, DIGEST_BYTES)
-    return key if digest == header.digest else None
-
-
-def unlock(header: LuksHeader, read: Read, password: bytes, name: str) -> bytes:
-    """The master key; ``read`` reads relative to the header.  UserError: no slot fits."""
-    for slot in header.slots:
-        if slot.active:
-            key = slot_key(header, slot, read, password)
-            if key is not None:
-                return key
-    fail(f"Could not open '{name}': Invalid password, cannot unlock any keyslot")
-
-
-def cipher_of(header: LuksHeader, key: bytes, name: str) -> Cipher:
-    """The cipher of an unlocked volume."""
-    return Cipher(header.cipher, header.mode, key, name)
-
-
-def _iterations(header: LuksHeader, milliseconds: int, size: int) -> int:
+def _iterations(hash_name: str, milliseconds: int, size: int) -> int:
     """How many rounds take the time on this machine."""
     rounds = 20_000
     while True:
         start = time.process_time()
-        _derive(header, b"password", bytes(32), rounds, size)
+        hashlib.pbkdf2_hmac(hash_name, b"password", bytes(32), rounds, size)
         taken = time.process_time() - start
         if taken > 0.02:
-            return max(1000, int(rounds * milliseconds / 1000 / taken))
+            found = int(rounds * milliseconds / 1000 / taken)
+            return min(max(_MIN_ITERATIONS, found), _MAX_ITERATIONS)
         rounds *= 4
 
 
-def make(cipher_algorithm: str, mode: str, hash_name: str) -> tuple[LuksHeader, bytes]:
-    """A header without keys, and the master key of a new volume (``aes-256``, ``xts-plain64``)."""
-    bits = int(cipher_algorithm.partition("-")[2])
-    size = bits // 8 * (2 if mode.startswith("xts") else 1)
+def new_header(wanted: Encryption) -> LuksHeader:
+    """The header of a new volume, without keys."""
+    algorithm, _, bits = wanted.algorithm.partition("-")
+    size = int(bits) // 8 * (2 if wanted.mode.startswith("xts") else 1)
+    check_hash(wanted.hash)
+    Cipher(algorithm, wanted.mode, os.urandom(size))  # there is no use in one without a cipher
     material = -(-size * STRIPES // _ALIGNMENT) * _ALIGNMENT
     slots = [
         Slot(False, 0, bytes(32), (_ALIGNMENT + k * material) // SECTOR, STRIPES)
         for k in range(SLOTS)
     ]
-    payload = (_ALIGNMENT + SLOTS * material) // SECTOR
-    header = LuksHeader(
-        cipher_algorithm.partition("-")[0],
-        mode,
-        hash_name,
-        payload,
-        size,
-        bytes(DIGEST_BYTES),
-        os.urandom(32),
-        1,
-        str(uuid.uuid4()),
-        slots,
+    return LuksHeader(
+        cipher=algorithm,
+        mode=wanted.mode,
+        hash=wanted.hash,
+        payload_offset=(_ALIGNMENT + SLOTS * material) // SECTOR,
+        key_bytes=size,
+        digest=bytes(DIGEST_BYTES),
+        digest_salt=os.urandom(32),
+        digest_iterations=1,
+        uuid=str(uuid.uuid4()),
+        slots=slots,
     )
-    return header, os.urandom(size)
 
 
-def set_digest(header: LuksHeader, key: bytes, milliseconds: int) -> None:
-    """Make the check value of a new volume's key."""
-    header.digest_iterations = max(1000, _iterations(header, milliseconds, DIGEST_BYTES) // 8)
-    header.digest = _derive(header, key, header.digest_salt, header.digest_iterations, DIGEST_BYTES)
+class Volume:
+    """The encrypted area at ``start`` in a file; its cipher is there once it is unlocked."""
 
+    def __init__(self, file: BlockImage, start: int = 0, header: LuksHeader | None = None) -> None:
+        self._file = file
+        self._start = start
+        self.header = header or parse(self._read(0, HEADER_BYTES))
+        self.cipher: Cipher | None = None
+        self._key = b""
 
-def set_slot(
-    header: LuksHeader, number: int, key: bytes, password: bytes, milliseconds: int, write: Write
-) -> None:
-    """Let a password unlock the volume; the header itself is the caller's to write."""
-    slot = header.slots[number]
-    slot.iterations = _iterations(header, milliseconds, header.key_bytes)
-    slot.salt = os.urandom(32)
-    slot.stripes = STRIPES
-    derived = _derive(header, password, slot.salt, slot.iterations, header.key_bytes)
-    material = _split(header.hash, key, STRIPES)
-    material += bytes(-len(material) % SECTOR)
-    write(slot.offset * SECTOR, Cipher(header.cipher, header.mode, derived).encrypt(0, material))
-    slot.active = True
+    def _read(self, offset: int, length: int) -> bytes:
+        return self._file.read(self._start + offset, length)
 
+    def _write(self, offset: int, data: bytes) -> None:
+        self._file.write(self._start + offset, data)
 
-def clear_slot(header: LuksHeader, number: int, write: Write) -> None:
-    """Forget a password: its key material is overwritten."""
-    slot = header.slots[number]
-    write(slot.offset * SECTOR, os.urandom(-(-header.key_bytes * STRIPES // SECTOR) * SECTOR))
-    slot.active = False
-    slot.iterations = 0
-    slot.salt = bytes(32)
+    def _derive(self, password: bytes, salt: bytes, iterations: int, size: int) -> bytes:
+        return hashlib.pbkdf2_hmac(self.header.hash, password, salt, iterations, size)
+
+    def _digest(self, key: bytes) -> bytes:
+        header = self.header
+        return self._derive(key, header.digest_salt, header.digest_iterations, DIGEST_BYTES)
+
+    def _slot_cipher(self, slot: Slot, password: bytes) -> Cipher:
+        header = self.header
+        derived = self._derive(password, slot.salt, slot.iterations, header.key_bytes)
+        return Cipher(header.cipher, header.mode, derived)
+
+    def _key_in(self, slot: Slot, password: bytes) -> bytes | None:
+        """The master key from one slot; None if the password is not the slot's."""
+        header = self.header
+        length = -(-header.key_bytes * slot.stripes // SECTOR) * SECTOR
+        material = self._read(slot.offset * SECTOR, length)
+        plain = self._slot_cipher(slot, password).decrypt(0, material)
+        key = _merge(header.hash, plain, header.key_bytes, slot.stripes)
+        return key if self._digest(key) == header.digest else None
+
+    def _use_key(self, key: bytes) -> None:
+        self._key = key
+        self.cipher = Cipher(self.header.cipher, self.header.mode, key)
+
+    def matches(self, number: int, password: bytes) -> bool:
+        """Whether a slot is the password's."""
+        slot = self.header.slots[number]
+        return slot.active and self._key_in(slot, password) is not None
+
+    def unlock(self, password: bytes) -> None:
+        """Find the key; UserError: no slot is the password's."""
+        for slot in self.header.slots:
+            key = self._key_in(slot, password) if slot.active else None
+            if key is not None:
+                self._use_key(key)
+                return
+        fail("Invalid password, cannot unlock any keyslot")
+
+    def create(self, wanted: Encryption) -> None:
+        """Give a new header a key, which the first slot has, and write it."""
+        header = self.header
+        self._use_key(os.urandom(header.key_bytes))
+        found = _iterations(header.hash, wanted.milliseconds, DIGEST_BYTES)
+        header.digest_iterations = max(_MIN_ITERATIONS, found // 8)
+        header.digest = self._digest(self._key)
+        self.set_slot(0, wanted.password, wanted.milliseconds)
+
+    def set_slot(self, number: int, password: bytes, milliseconds: int) -> None:
+        """Let a password unlock the volume, which is unlocked now."""
+        header, slot = self.header, self.header.slots[number]
+        slot.iterations = _iterations(header.hash, milliseconds, header.key_bytes)
+        slot.salt = os.urandom(32)
+        slot.stripes = STRIPES
+        material = _split(header.hash, self._key, STRIPES)
+        material += bytes(-len(material) % SECTOR)
+        self._write(slot.offset * SECTOR, self._slot_cipher(slot, password).encrypt(0, material))
+        slot.active = True
+        self._save()
+
+    def clear_slot(self, number: int) -> None:
+        """Forget a password: its key material is overwritten."""
+        slot = self.header.slots[number]
+        length = -(-self.header.key_bytes * STRIPES // SECTOR) * SECTOR
+        self._write(slot.offset * SECTOR, os.urandom(length))
+        slot.active = False
+        slot.iterations = 0
+        slot.salt = bytes(32)
+        self._save()
+
+    def _save(self) -> None:
+        self._write(0, self.header.pack())
+        self._file.flush()

@@ -6,31 +6,30 @@ import errno
 from collections.abc import Sequence
 
 from jitemu.devices.block.buffers import joined, store, zeros
+from jitemu.devices.block.hostfile import HostFile
 from jitemu.devices.block.image import BlockImage, Extent, check_range
-from jitemu.devices.block.luks import Cipher, LuksHeader
-from jitemu.devices.block.raw import SECTOR, RawImage
+from jitemu.devices.block.luks import Encryption, Volume, new_header
+from jitemu.devices.block.luks_ciphers import Cipher
+from jitemu.devices.block.raw import SECTOR, RawImage, fill_new
 from jitemu.devices.buffers import part, total
 
 _CHUNK = 1 << 20
 
 
 class LuksImage(RawImage):
-    """``cipher`` is None for one that is only looked at, without its key."""
+    """``volume`` may be locked, for looking at."""
 
     format = "luks"
 
-    def __init__(
-        self, file: BlockImage, header: LuksHeader, cipher: Cipher | None, *, read_only: bool
-    ) -> None:
-        super().__init__(file, read_only=read_only, offset=header.bytes)
-        self.header = header
-        self._cipher = cipher
+    def __init__(self, file: BlockImage, volume: Volume, *, read_only: bool) -> None:
+        super().__init__(file, read_only=read_only, offset=volume.header.bytes)
+        self.volume = volume
 
     @property
-    def cipher(self) -> Cipher:
-        if self._cipher is None:
+    def _cipher(self) -> Cipher:
+        if self.volume.cipher is None:
             raise OSError(errno.EACCES, f"{self.name} is not unlocked")
-        return self._cipher
+        return self.volume.cipher
 
     def readv(self, offset: int, buffers: Sequence[memoryview]) -> None:
         check_range(self, offset, total(buffers))
@@ -41,7 +40,7 @@ class LuksImage(RawImage):
 
     def _plain(self, offset: int, length: int) -> bytes:
         start, end = offset & -SECTOR, -(-(offset + length) & -SECTOR)
-        data = self.cipher.decrypt(start, self.file.read(self._offset + start, end - start))
+        data = self._cipher.decrypt(start, self.file.read(self._offset + start, end - start))
         return data[offset - start : offset - start + length]
 
     def writev(self, offset: int, buffers: Sequence[memoryview]) -> None:
@@ -59,7 +58,7 @@ class LuksImage(RawImage):
             data = self._plain(start, offset - start) + data
         if end % SECTOR:
             data += self._plain(end, -end % SECTOR)
-        self.file.write(self._offset + start, self.cipher.encrypt(start, data))
+        self.file.write(self._offset + start, self._cipher.encrypt(start, data))
 
     def write_zeroes(self, offset: int, length: int, unmap: bool = False) -> None:
         self.writev(offset, list(zeros(length)))
@@ -71,3 +70,11 @@ class LuksImage(RawImage):
     def extent(self, offset: int, length: int) -> Extent:
         check_range(self, offset, length)
         return Extent(length, True, False, True)
+
+
+def create_luks(path: str, size: int, wanted: Encryption, preallocation: str = "off") -> None:
+    """Make a volume for a disk of some bytes; what is on the disk is left open."""
+    header = new_header(wanted)
+    with HostFile(path, read_only=False, create=True) as file:
+        fill_new(file, header.bytes + -(-size // SECTOR) * SECTOR, preallocation)
+        Volume(file, 0, header).create(wanted)

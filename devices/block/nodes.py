@@ -77,6 +77,8 @@ def beside(name: str, other: str) -> str:
 def parse_keyval(text: str) -> Node:
     """``driver=qcow2,file.filename=x``; a comma in a value is written twice."""
     flat: dict[str, Any] = {}
+    if "=" not in text:
+        fail(f"Could not open '{text}': Cannot find device='{text}' nor node-name='{text}'")
     for item in split_commas(text):
         key, equals, value = item.partition("=")
         if not equals:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -21,10 +22,10 @@ from jitemu.devices.block.probe import PROBE_BYTES, guess_format
 from jitemu.devices.block.qcow2 import header as h
 from jitemu.devices.block.qcow2.image import Qcow2Image
 from jitemu.devices.block.raw import RawImage
+from jitemu.keyval import size
 from jitemu.messages import UserError, fail, warn
 
-FORMATS = ("qcow2", "raw")
-"""What can be made; LUKS volumes can be opened."""
+FORMATS = ("luks", "qcow2", "raw")
 _MAX_CHAIN = 200  # images; each takes three frames of Python's stack in a read
 _COMMON_KEYS = frozenset(
     "driver file node-name read-only auto-read-only discard detect-zeroes cache"
@@ -127,7 +128,7 @@ def open_described(node: Node, mode: Mode, name: str = "") -> BlockImage:
         return RawImage(file, read_only=mode.read_only)
     file = node.get("file")
     if isinstance(file, str):
-        fail(f"Could not open '{name or node}': Cannot find device='' nor node-name='{file}'")
+        fail(f"Could not open '{name or node}': Cannot find device='{file}' nor node-name='{file}'")
     if not isinstance(file, (dict, BlockImage)):
         fail(f"Could not open '{name or node}': A block device must be specified for \"file\"")
     if isinstance(file, dict) and file.get("locking") in ("off", False):
@@ -199,8 +200,8 @@ def _number(node: Node, key: str) -> int | None:
     if value is None:
         return None
     try:
-        number = int(value)
-    except (TypeError, ValueError):
+        number = size(str(value))
+    except ValueError:
         number = -1
     if not 0 <= number < 1 << 63:
         fail(f"Parameter '{key}' expects a non-negative number below 2^63")
@@ -226,23 +227,32 @@ def _open_luks(node: Node, child: BlockImage, mode: Mode) -> BlockImage:
 
     if not (mode.force_share or mode.metadata_only) and mode.locking:
         lock_raw(child, mode.read_only)
-    header = luks.parse(child.read(0, min(child.size, luks.HEADER_BYTES)), child.name)
-    cipher = None
-    if not mode.metadata_only:
-        password = _secret(node, mode, "", child.name)
-        key = luks.unlock(header, child.read, password, child.name)
-        cipher = luks.cipher_of(header, key, child.name)
-    return LuksImage(child, header, cipher, read_only=mode.read_only)
+    with _opening(child.name):
+        volume = luks.Volume(child)
+        if not mode.metadata_only:
+            volume.unlock(find_secret(node, mode.secrets))
+    return LuksImage(child, volume, read_only=mode.read_only)
 
 
-def _secret(node: Node, mode: Mode, prefix: str, name: str) -> bytes:
-    """What ``key-secret`` names."""
-    secret = node.get("key-secret")
-    if secret is None:
-        fail(f"Could not open '{name}': Parameter '{prefix}key-secret' is required for cipher")
-    if secret not in mode.secrets:
-        fail(f"Could not open '{name}': No secret with id '{secret}'")
-    return mode.secrets[secret]
+@contextmanager
+def _opening(name: str) -> Generator[None]:
+    """Say what could not be opened."""
+    try:
+        yield
+    except UserError as error:
+        fail(f"Could not open '{name}': {error}")
+
+
+def find_secret(
+    given: Mapping[str, Any], secrets: Mapping[str, bytes], key: str = "key-secret"
+) -> bytes:
+    """The secret that an option names."""
+    identity = given.get(key)
+    if identity is None:
+        fail(f"Parameter '{key}' is required for cipher")
+    if identity not in secrets:
+        fail(f"No secret with id '{identity}'")
+    return secrets[identity]
 
 
 def _open_qcow2(node: Node, child: BlockImage, mode: Mode) -> Qcow2Image:
@@ -298,23 +308,12 @@ def _unlock(image: Qcow2Image, node: Node, mode: Mode) -> None:
     from jitemu.devices.block import luks
 
     encrypt = cast("Node", node.get("encrypt") or {})
-    password = _secret(encrypt, mode, "encrypt.", image.name)
-    header = luks_header(image)
-    start = image.header.crypt_offset
-
-    def read(offset: int, length: int) -> bytes:
-        return image.file.read(start + offset, length)
-
-    key = luks.unlock(header, read, password, image.name)
-    image.cipher = luks.cipher_of(header, key, image.name)
-    image.cipher_password = password
-
-
-def luks_header(image: Qcow2Image) -> Any:
-    """The LUKS header of an encrypted image."""
-    from jitemu.devices.block import luks
-
-    return luks.parse(image.file.read(image.header.crypt_offset, luks.HEADER_BYTES), image.name)
+    given = {f"encrypt.{key}": value for key, value in encrypt.items()}
+    with _opening(image.name):
+        password = find_secret(given, mode.secrets, "encrypt.key-secret")
+        volume = luks.Volume(image.file, image.header.crypt_offset)
+        volume.unlock(password)
+    image.use_volume(volume)
 
 
 def _extended(mode: Mode, file: BlockImage) -> tuple[tuple[int, int], ...]:

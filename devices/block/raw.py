@@ -6,6 +6,7 @@ import errno
 from collections.abc import Sequence
 
 from jitemu.devices.block.buffers import are_zero, joined
+from jitemu.devices.block.hostfile import HostFile
 from jitemu.devices.block.image import BlockImage, Extent, check_range
 from jitemu.devices.block.probe import PROBE_BYTES, guess_format
 from jitemu.devices.buffers import part, total
@@ -39,7 +40,9 @@ class RawImage(BlockImage):
         self._offset = offset
         self._window = size
         room = max(0, file.size - offset)
-        if size is not None and (size > room or size < 0 or size % SECTOR):
+        if size is not None and size % SECTOR:
+            fail(f"Could not open '{file.name}': Specified size is not multiple of {SECTOR}")
+        if size is not None and not 0 <= size <= room:
             fail(f"Could not open '{file.name}': size {size} at {offset} is not in the file")
         self.size = -(-room // SECTOR) * SECTOR if size is None else size
 
@@ -92,3 +95,22 @@ class RawImage(BlockImage):
     def extent(self, offset: int, length: int) -> Extent:
         check_range(self, offset, length)
         return self.file.extent(offset + self._offset, length)
+
+
+def fill_new(file: HostFile, size: int, preallocation: str) -> None:
+    """Give a new file its size, and with ``falloc`` or ``full`` its space on the host."""
+    file.resize(0)
+    file.resize(size)
+    if preallocation == "falloc" and size:
+        file.preallocate(0, size)
+    elif preallocation == "full":
+        for at in range(0, size, 1 << 20):
+            file.write(at, bytes(min(1 << 20, size - at)))
+
+
+def create_raw(path: str, size: int, preallocation: str = "off") -> None:
+    """Make a raw image of zeros."""
+    with HostFile(path, read_only=False, create=True) as file:
+        fill_new(file, -(-size // SECTOR) * SECTOR, preallocation)
+        if size and preallocation == "off":
+            file.write(0, bytes(min(size, 4096)))

@@ -6,11 +6,10 @@ from __future__ import annotations
 import socket
 import struct
 from contextlib import suppress
-from dataclasses import dataclass
 
 from jitemu.devices.net.netdev import LARGEST_FRAME, Netdev
 from jitemu.messages import fail
-from jitemu.properties import prop
+from jitemu.properties import STR, Options, prop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,15 +26,14 @@ OUTPUT_ROOM = 1 << 20  # bytes the guest may be ahead of the peer
 BATCH = 64
 
 
-@dataclass
-class SocketOptions:
+class SocketOptions(Options):
     """What ``-netdev socket`` takes: one of listen, connect, mcast and udp."""
 
-    listen: str = prop(str, "", "[host]:port: wait for one peer after another (TCP)")
-    connect: str = prop(str, "", "host:port: the peer that listens (TCP)")
-    mcast: str = prop(str, "", "group:port: a multicast group")
-    udp: str = prop(str, "", "host:port: the peer (with localaddr)")
-    localaddr: str = prop(str, "", "addr[:port]: this side, with udp or mcast")
+    listen = prop(STR, "", "[host]:port: wait for one peer after another (TCP)")
+    connect = prop(STR, "", "host:port: the peer that listens (TCP)")
+    mcast = prop(STR, "", "group:port: a multicast group")
+    udp = prop(STR, "", "host:port: the peer (with localaddr)")
+    localaddr = prop(STR, "", "addr[:port]: this side, with udp or mcast")
 
 
 def _address(option: str, text: str, port_needed: bool = True) -> Address:

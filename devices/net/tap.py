@@ -5,11 +5,10 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
-from dataclasses import dataclass
 
 from jitemu.devices.net.netdev import LARGEST_FRAME, Netdev
 from jitemu.messages import fail
-from jitemu.properties import prop
+from jitemu.properties import STR, Kind, Options, prop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,13 +30,15 @@ def _no_script(text: str) -> str:
     return text
 
 
-@dataclass
-class TapOptions:
+NO_SCRIPT = Kind("str", _no_script)
+
+
+class TapOptions(Options):
     """What ``-netdev tap`` takes."""
 
-    ifname: str = prop(str, "", "name: the interface (default: a new one, tapN)")
-    script: str = prop(_no_script, "no", "no: the interface is set up beforehand")
-    downscript: str = prop(_no_script, "no", "no: nothing is run at the end")
+    ifname = prop(STR, "", "name: the interface (a new one, tapN, if empty)")
+    script = prop(NO_SCRIPT, "no", "no: the interface is set up beforehand")
+    downscript = prop(NO_SCRIPT, "no", "no: nothing is run at the end")
 
 
 class TapNet(Netdev):

@@ -20,9 +20,8 @@ from jitemu.devices.net.slirp import (
     Slirp,
     SlirpConfig,
 )
-from jitemu.keyval import integer, on_off
 from jitemu.messages import fail, warn
-from jitemu.properties import prop, prop_list
+from jitemu.properties import BOOL, STR, Options, between, prop, prop_list
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,34 +44,33 @@ SMALLEST_MTU = 1280  # of IPv6 (RFC 8200, 5)
 ANY = IPv4Address(0)
 
 
-@dataclass
-class UserOptions:
+class UserOptions(Options):
     """What ``-netdev user`` takes."""
 
-    net: str = prop(str, "10.0.2.0/24", "addr[/mask]: the guest's network (default 10.0.2.0/24)")
-    host: str = prop(str, "", "addr: the host as the guest sees it (default the second address)")
-    dns: str = prop(str, "", "addr: the name server (default the third address)")
-    dhcpstart: str = prop(str, "", "addr: the first that DHCP gives (default the fifteenth)")
-    hostname: str = prop(str, "", "name: what DHCP says that the guest is called")
-    domainname: str = prop(str, "", "domain: what DHCP says that the guest is in")
-    dnssearch: tuple[str, ...] = prop_list(str, "domain: where DHCP has names looked up (several)")
-    restrict: bool = prop(on_off, False, "on|off: nothing but the forwards gets out (default off)")
-    ipv4: bool = prop(on_off, True, "on|off (default on)")
-    ipv6: bool = prop(on_off, True, "on|off (default on)")
-    hostfwd: tuple[str, ...] = prop_list(
-        str, "[tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport: a port of the host's (several)"
+    net = prop(STR, "10.0.2.0/24", "addr[/mask]: the guest's network")
+    host = prop(STR, "", "addr: the host as the guest sees it (default the second address)")
+    dns = prop(STR, "", "addr: the name server (default the third address)")
+    dhcpstart = prop(STR, "", "addr: the first that DHCP gives (default the fifteenth)")
+    hostname = prop(STR, "", "name: what DHCP says that the guest is called")
+    domainname = prop(STR, "", "domain: what DHCP says that the guest is in")
+    dnssearch = prop_list(STR, "domain: where DHCP has names looked up (several)")
+    restrict = prop(BOOL, False, "nothing but the forwards gets out")
+    ipv4 = prop(BOOL, True)
+    ipv6 = prop(BOOL, True)
+    hostfwd = prop_list(
+        STR, "[tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport: a port of the host's (several)"
     )
-    guestfwd: tuple[str, ...] = prop_list(
-        str, "[tcp]:server:port-dev|cmd:command: a port of the guest's network (several)"
+    guestfwd = prop_list(
+        STR, "[tcp]:server:port-dev|cmd:command: a port of the guest's network (several)"
     )
-    tftp: str = prop(str, "", "dir: what the TFTP server shows")
-    tftp_server_name: str = prop(str, "", "name: what DHCP calls the TFTP server")
-    bootfile: str = prop(str, "", "file: what DHCP says to boot")
-    mtu: int = prop(
-        integer(SMALLEST_MTU, LARGEST_MTU),
+    tftp = prop(STR, "", "dir: what the TFTP server shows")
+    tftp_server_name = prop(STR, "", "name: what DHCP calls the TFTP server")
+    bootfile = prop(STR, "", "file: what DHCP says to boot")
+    mtu = prop(
+        between(SMALLEST_MTU, LARGEST_MTU),
         LARGEST_MTU,
-        f"bytes: the longest packet; 1500 for a guest that knows no other (default {LARGEST_MTU},"
-        " as a packet costs the same whatever its length)",
+        "bytes: the longest packet, the default as its cost is by the packet; 1500 for a guest"
+        " that knows no other",
     )
 
 

@@ -109,7 +109,7 @@ def _backend(
         from jitemu.devices.block.drive import Drive
 
         try:
-            return Drive(name, open_it(machine), writeback)
+            return Drive(name, open_it(machine), writeback, node=unit is None)
         except UserError as error:
             fail(f"{prefix}: {error}")
 

@@ -70,7 +70,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "system-riscv64": (_system, "run a riscv64 machine: kernel, firmware or bare metal"),
     "get": (_get, "fetch a guest to run (riscv64-linux, riscv64-root, armhf-root)"),
     "cache": (_cache, "show, limit or clear the translated code kept between runs"),
-    "img": (_img, "make, convert, check and change disk images (raw, qcow2)"),
+    "img": (_img, "make, convert, check and change disk images (raw, qcow2, LUKS)"),
     "help": (_help, "print this help, or a command's (jitemu help get)"),
     "version": (_version, "print the version"),
 }
@@ -101,16 +101,25 @@ def _run(words: Sequence[str]) -> int:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command line; the process's exit status."""
+    if words is not None:
+        return _answer(words)
+    words = sys.argv[1:]
+    if words and words[0].startswith(_SHORT):
+        status = _answer(words)
+        # Nothing is left to do, and Python would tidy up for milliseconds.
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:  # closed by who started this
+                stream.flush()
+        os._exit(status & 0xFF)
+    return _to_output(lambda: _answer(words))
+
+
+def _answer(words: Sequence[str]) -> int:
+    """Run it, and print what was asked for or what is wrong."""
     try:
-        status = _run(sys.argv[1:] if words is None else words)
-        if words is None and sys.argv[1].startswith(_SHORT):
-            # Nothing is left to do, and Python would tidy up for milliseconds.
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(status & 0xFF)
-        return status
+        return _run(words)
     except Shown as shown:
-        return _print(str(shown))
+        text = str(shown)
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:
@@ -120,21 +129,16 @@ def main(words: Sequence[str] | None = None) -> int:
             raise
         print(f"jitemu: {error}", file=sys.stderr, flush=True)
         return error.status
+    return _to_output(lambda: print(text) or 0)
 
 
-def _print(text: str) -> int:
-    """Print what was asked for; a reader that stops early (``| head``) is no error."""
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        _forget_output()
-    except OSError as error:
-        _forget_output()
-        print(f"jitemu: cannot print: {error.strerror}", file=sys.stderr, flush=True)
-        return 1
-    return 0
+def _to_output(do: Callable[[], int]) -> int:
+    """Do something that prints; the exit status, which is 1 where that cannot be printed."""
+    from jitemu.cli.stdout import finish, take_over
 
-
-def _forget_output() -> None:
-    """Python writes what is left of standard output at its end, and complains if it cannot."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    take_over()
+    status = do()
+    problem = finish()
+    if problem:
+        print(f"jitemu: cannot print: {problem}", file=sys.stderr, flush=True)
+    return status or int(bool(problem))

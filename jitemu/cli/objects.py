@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from jitemu.cli.options import integer, one_of
+from jitemu.cli.options import Shown
 from jitemu.messages import fail
-from jitemu.properties import names, pop, prop, split, take
+from jitemu.properties import STR, Options, between, describe, names, one_of, pop, prop, split, take
 from jitemu.system.plugged import CaptureSpec, Secret
 
 
-@dataclass
-class DumpOptions:
+class DumpOptions(Options):
     """What passes a network back end, in a file."""
 
-    netdev: str = prop(str, "", "the back end's id")
-    file: str = prop(str, "", "file to write (pcap)")
-    maxlen: int = prop(integer(1, (1 << 32) - 1), 65536, "most bytes of a packet that are kept")
+    netdev = prop(STR, "", "the back end's id")
+    file = prop(STR, "", "file to write (pcap)")
+    maxlen = prop(between(1, (1 << 32) - 1), 65536, "most bytes of a packet that are kept")
 
     def make(self, name: str, option: str) -> CaptureSpec:
         if not self.netdev or not self.file:
@@ -26,15 +24,16 @@ class DumpOptions:
         return CaptureSpec(name, self.netdev, self.file, self.maxlen, option)
 
 
-@dataclass
-class SecretOptions:
+class SecretOptions(Options):
     """A password or key, which images name by its id."""
 
-    data: str = prop(str, "", "the secret itself")
-    file: str = prop(str, "", "file that holds it")
-    format: str = prop(one_of("raw", "base64"), "raw", "how it is written")
+    data = prop(STR, "", "the secret itself")
+    file = prop(STR, "", "file that holds it")
+    format = prop(one_of("format", "raw", "base64"), "raw", "how it is written")
 
     def make(self, name: str, option: str) -> Secret:
+        if self.data and self.file:
+            fail(f"{option}: 'file' and 'data' are mutually exclusive")
         if self.data:
             data = self.data.encode()
         elif self.file:
@@ -63,6 +62,8 @@ def make(text: str, kinds: Sequence[str] = tuple(KINDS)) -> CaptureSpec | Secret
     option = f"-object {kind},id={name}"
     if kind not in kinds:
         fail(f"-object {text}: invalid object type: {kind}; there is {' and '.join(kinds)}")
+    if ("help", "on") in pairs:
+        raise Shown("\n".join([f"{kind} options:", *describe(KINDS[kind])]))
     if not name:
         fail(f"-object {text}: Parameter 'id' is missing")
     for item, _ in pairs:

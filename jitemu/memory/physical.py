@@ -198,6 +198,24 @@ class PhysicalSpace:
                 return bytes(block.view[offset : offset + size])
         return b""
 
+    def inspect(self, address: int, size: int) -> bytes | None:
+        """Memory's bytes, or what devices answer to aligned accesses, as wide as they take;
+        None where nothing answers.  A read may change a device, as the guest's does."""
+        data = self.page(address, size)
+        while len(data) < size:
+            at, left = address + len(data), size - len(data)
+            for width in (8, 4, 2, 1):
+                if width > left or at % width:
+                    continue
+                try:
+                    data += self.read(at, width).to_bytes(width, "little")
+                    break
+                except BusError:
+                    pass
+            else:
+                return None
+        return data
+
     def load(self, address: int, data: bytes | bytearray | memoryview) -> None:
         """As dma_write, but ROM can be filled too: for what is in memory at power-on."""
         for block in self.blocks:

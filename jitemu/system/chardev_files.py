@@ -7,11 +7,9 @@ import select
 import stat
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 
-from jitemu.keyval import on_off
 from jitemu.messages import fail
-from jitemu.properties import prop
+from jitemu.properties import BOOL, STR, Options, prop
 from jitemu.system.chardev import HostChardev
 
 TYPE_CHECKING = False
@@ -20,11 +18,10 @@ if TYPE_CHECKING:
     from jitemu.system.terminal import SignalGuard
 
 
-@dataclass
-class StdioOptions:
+class StdioOptions(Options):
     """What ``-chardev stdio`` takes."""
 
-    signal: str = prop(str, "", "on|off: Ctrl-C and its kind act on this process")
+    signal = prop(STR, "", "on|off: Ctrl-C and its kind act on this process")
 
 
 class StdioChardev(HostChardev):
@@ -74,13 +71,12 @@ def _is_open(fd: int) -> bool:
     return True
 
 
-@dataclass
-class FileOptions:
+class FileOptions(Options):
     """What ``-chardev file`` takes."""
 
-    path: str = prop(str, "", "file: where output goes")
-    input_path: str = prop(str, "", "file: where input comes from")
-    append: bool = prop(on_off, False, "on|off: keep what the file holds")
+    path = prop(STR, "", "file: where output goes")
+    input_path = prop(STR, "", "file: where input comes from")
+    append = prop(BOOL, False, "keep what the file holds")
 
 
 class FileChardev(HostChardev):
@@ -109,11 +105,10 @@ def _open(path: str, flags: int, where: str) -> int:
         fail(f"{where}: cannot open {path}: {getattr(error, 'strerror', error)}")
 
 
-@dataclass
-class PipeOptions:
+class PipeOptions(Options):
     """What ``-chardev pipe`` takes."""
 
-    path: str = prop(str, "", "name: the FIFOs name.in and name.out, or name for both")
+    path = prop(STR, "", "name: the FIFOs name.in and name.out, or name for both")
 
 
 class PipeChardev(HostChardev):

@@ -8,11 +8,9 @@ import stat
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 
-from jitemu.keyval import on_off
 from jitemu.messages import fail
-from jitemu.properties import prop
+from jitemu.properties import BOOL, STR, Kind, Options, prop
 from jitemu.system.chardev import HostChardev
 
 TYPE_CHECKING = False
@@ -28,18 +26,17 @@ def _seconds(text: str) -> int:
     return int(text)
 
 
-@dataclass
-class SocketOptions:
+class SocketOptions(Options):
     """What ``-chardev socket`` takes: a path, or a host and port."""
 
-    path: str = prop(str, "", "file: of a Unix socket")
-    host: str = prop(str, "", "addr: the address to listen at or connect to")
-    port: str = prop(str, "", "port: TCP's")
-    server: bool = prop(on_off, False, "on|off: listen, and take one client after another")
-    wait: bool = prop(on_off, True, "on|off: a server waits for the first before the guest starts")
-    nowait: bool = prop(on_off, False, "the same as wait=off")
-    nodelay: bool = prop(on_off, False, "on|off: send small packets at once (TCP_NODELAY)")
-    reconnect: int = prop(_seconds, 0, "seconds: a client tries again after so long (0: never)")
+    path = prop(STR, "", "file: of a Unix socket")
+    host = prop(STR, "", "addr: the address to listen at or connect to")
+    port = prop(STR, "", "port: TCP's")
+    server = prop(BOOL, False, "listen, and take one client after another")
+    wait = prop(BOOL, True, "a server waits for the first before the guest starts")
+    nowait = prop(BOOL, False, "the same as wait=off")
+    nodelay = prop(BOOL, False, "send small packets at once (TCP_NODELAY)")
+    reconnect = prop(Kind("seconds", _seconds), 0, "a client tries again after so long (0: never)")
 
 
 class SocketChardev(HostChardev):

@@ -3,12 +3,11 @@ name them in two ways, which one table of kinds serves."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from jitemu.keyval import on_off
 from jitemu.messages import fail
-from jitemu.properties import describe, names, pop, prop, split, take
+from jitemu.properties import BOOL, STR, Options, describe, names, pop, prop, split, take
 from jitemu.system.chardev import NullChardev
 from jitemu.system.chardev_files import (
     FileChardev,
@@ -31,17 +30,15 @@ if TYPE_CHECKING:
     Pairs = list[tuple[str, str]]
 
 
-@dataclass
-class CommonOptions:
+class CommonOptions(Options):
     """What every kind takes."""
 
-    mux: bool = prop(on_off, False, "on|off: several may use it, with the keys of Ctrl-A")
-    logfile: str = prop(str, "", "file: what the guest sends, too")
-    logappend: bool = prop(on_off, False, "on|off: keep what the log holds")
+    mux = prop(BOOL, False, "several may use it, with the keys of Ctrl-A")
+    logfile = prop(STR, "", "file: what the guest sends, too")
+    logappend = prop(BOOL, False, "keep what the log holds")
 
 
-@dataclass
-class NoOptions:
+class NoOptions(Options):
     """For kinds with nothing to tell."""
 
 

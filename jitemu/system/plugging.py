@@ -104,6 +104,10 @@ class Backends:
         """All of a kind, in their order."""
         return [backend for (k, _), backend in self.by_id.items() if k == kind]
 
+    def is_taken(self, kind: str, name: str) -> bool:
+        """Whether a device has it."""
+        return (kind, name) in self._used
+
     def take(self, kind: str, name: str) -> Any:
         """For one device; ValueError if it is not there to be had."""
         key = (kind, name)

@@ -19,8 +19,9 @@ from jitemu.devices.block.image import BlockImage
 from jitemu.devices.block.opening import Mode, open_image, open_named
 from jitemu.devices.block.qcow2 import bitmaps, snapshots
 from jitemu.devices.block.qcow2.check import check
-from jitemu.devices.block.qcow2.create import CreateOptions, create, create_raw
+from jitemu.devices.block.qcow2.create import CreateOptions, create
 from jitemu.devices.block.qcow2.image import Qcow2Image
+from jitemu.devices.block.raw import create_raw
 from jitemu.messages import UserError
 
 MEMORY = 400 << 20

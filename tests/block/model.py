@@ -15,8 +15,9 @@ from jitemu.devices.block.image import BlockImage
 from jitemu.devices.block.opening import open_image
 from jitemu.devices.block.qcow2 import snapshots
 from jitemu.devices.block.qcow2.amend import set_backing, set_lazy, set_refcount_bits, set_version
-from jitemu.devices.block.qcow2.create import CreateOptions, create, create_raw
+from jitemu.devices.block.qcow2.create import CreateOptions, create
 from jitemu.devices.block.qcow2.image import Qcow2Image
+from jitemu.devices.block.raw import create_raw
 from jitemu.messages import UserError
 
 UNMAP = {"discard": "unmap"}

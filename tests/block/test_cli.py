@@ -89,6 +89,7 @@ SCRIPTS: dict[str, str] = {
         create -f qcow2 x.qcow2 100000T
         create -f qcow2 -o lazy_refcounts=maybe x.qcow2 1M
         create -f qcow2 -o compat=5 x.qcow2 1M
+        create -f qcow2 -o size=1M x.qcow2 1M
         create -f qcow2 -o compression_type=lzo x.qcow2 1M
         create -f qcow2 -o preallocation=foo x.qcow2 1M
         create -f qcow2 -F raw x.qcow2 1M
@@ -237,6 +238,12 @@ SCRIPTS: dict[str, str] = {
         create -q -f qcow2 empty.qcow2 8M
         compare empty.qcow2 long.qcow2
         compare nope a.qcow2
+        compare -T foo a.qcow2 a.qcow2
+        map -s 64k -l 3M --output=json a.qcow2
+        measure -O qcow2 -o backing_file=b,backing_fmt=raw a.qcow2
+        convert -C -c -O qcow2 a.qcow2 x
+        convert -n -o cluster_size=4k a.qcow2 x
+        dd if=a.qcow2 of=o.raw skip=x
         compare a.qcow2
         convert -O foo a.qcow2 x
         convert -c -O raw a.qcow2 x
@@ -311,6 +318,86 @@ SCRIPTS: dict[str, str] = {
         check --object secret,id=s,data=pw --image-opts \
             driver=qcow2,file.filename=e.qcow2,encrypt.key-secret=s
         map e.qcow2
+        create --object secret,id=s,data=pw -f qcow2 -o encrypt.key-secret=s x.qcow2 1M
+        create -f qcow2 -o encrypt.format=luks,encryption=on x.qcow2 1M
+        create -f qcow2 -o encrypt.format=foo x.qcow2 1M
+    """,
+    "LUKS volumes": """
+        create --object secret,id=s,data=pw -f luks -o key-secret=s,iter-time=10 v 1M
+        info v
+        info --output=json v
+        info --image-opts driver=luks,file.filename=v
+        map --object secret,id=s,data=pw --image-opts driver=luks,key-secret=s,file.filename=v
+        check --object secret,id=s,data=pw --image-opts driver=luks,key-secret=s,file.filename=v
+        resize --object secret,id=s,data=pw --image-opts driver=luks,key-secret=s,file.filename=v 2M
+        resize --object secret,id=s,data=pw --preallocation=full \
+            --image-opts driver=luks,key-secret=s,file.filename=v 2500k
+        resize --object secret,id=s,data=pw --preallocation=metadata \
+            --image-opts driver=luks,key-secret=s,file.filename=v 3M
+        info v
+        create -f luks v
+        create -f luks w 1M
+        create -f luks -o key-secret=s w 1M
+        create -f luks -b x -F raw v 1M
+        create -f luks -o help
+        create -f luks -o help w
+        create -f raw -o help
+        create -f qcow2 -o help w
+        convert -O raw -o help
+        create --object secret,id=s,data=pw -f luks -o key-secret=s,cipher-alg=foo w 1M
+        create --object secret,id=s,data=pw -f luks -o key-secret=s,cipher-mode=foo w 1M
+        create --object secret,id=s,data=pw -f luks -o key-secret=s,ivgen-alg=foo w 1M
+        create --object secret,id=s,data=pw -f luks -o key-secret=s,hash-alg=foo w 1M
+        create --object secret,id=s,data=pw -f luks -o key-secret=s,iter-time=foo w 1M
+        create --object secret,id=s,data=pw -f luks -o key-secret=s,cipher-alg=cast5-128 w 1M
+        create --object secret,id=s,data=pw -f luks \
+            -o key-secret=s,ivgen-alg=essiv,ivgen-hash-alg=sha512 w 1M
+        create --object secret,id=s,data=pw -f luks -o key-secret=s,cipher-alg=aes-128,\
+cipher-mode=cbc,ivgen-alg=essiv,hash-alg=sha1,iter-time=10,preallocation=full w 1M
+        info w
+        measure --object secret,id=s,data=pw -O luks -o key-secret=s --size 1000
+        measure --object secret,id=s,data=pw -O luks -o key-secret=s,iter-time=10 --size 1M \
+            --output=json
+        measure -O luks --size 1M
+        convert --object secret,id=s,data=pw -c -O luks -o key-secret=s $v x
+        convert --object secret,id=s,data=pw -O luks -o key-secret=s v x
+        convert --object secret,id=s,data=pw -O luks -o key-secret=s,iter-time=10 $v x
+        convert --object secret,id=s,data=pw -n -O luks -o key-secret=s $v x
+        convert --object secret,id=s,data=pw -n -O luks $v x
+        convert -O luks w x
+    """,
+    "passwords of LUKS volumes": """
+        create --object secret,id=s,data=pw -f luks -o key-secret=s,iter-time=10 v 1M
+        info v
+        amend -f luks -o help
+        amend -f raw -o help
+        amend -f luks -o state=active v
+        amend --object secret,id=s,data=pw -o size=2M $v
+        amend --object secret,id=s,data=pw -o keyslot=1 $v
+        amend --object secret,id=s,data=pw -o keyslot=x $v
+        amend --object secret,id=s,data=pw -o state=foo $v
+        amend --object secret,id=s,data=pw -o state=active $v
+        amend $both -o state=active,new-secret=n,keyslot=0 $v
+        amend $both -o state=active,new-secret=n,keyslot=8 $v
+        amend $both -o state=active,new-secret=n,old-secret=s $v
+        amend $both -o state=active,new-secret=n,iter-time=10 $v
+        info v
+        amend $both -o state=inactive $v
+        amend $both -o state=inactive,keyslot=7 $v
+        amend $both -o state=inactive,keyslot=7,old-secret=n $v
+        amend $both -o state=inactive,keyslot=1,new-secret=n $v
+        amend $both -o state=inactive,keyslot=1,iter-time=10 $v
+        amend $both -o state=inactive,old-secret=n $v
+        amend $both -o state=inactive,old-secret=n $v
+        amend $both -o state=inactive,old-secret=s $v
+        amend $both -o state=inactive,keyslot=0 $v
+        amend $both -o state=active,new-secret=n,keyslot=3,iter-time=10 $v
+        amend $both -o state=inactive,keyslot=0 $v
+        info v
+        compare --object secret,id=s,data=new $v driver=luks,key-secret=s,file.filename=v
+        amend --object secret,id=s,data=new -o state=active,new-secret=s,iter-time=10 $v
+        amend --object secret,id=s,data=new -o state=inactive,old-secret=s $v
+        amend --force --object secret,id=s,data=new -o state=inactive,old-secret=s $v
     """,
     "command lines": """
         foo
@@ -335,8 +422,17 @@ SCRIPTS: dict[str, str] = {
 """Names, and command lines; qemu-io's run in both folders, to have the same contents."""
 
 
+WORDS = {
+    "$v": "--image-opts driver=luks,key-secret=s,file.filename=v",
+    "$both": "--object secret,id=s,data=pw --object secret,id=n,data=new",
+}
+
+
 def _script(name: str) -> list[str]:
-    return [line.strip() for line in SCRIPTS[name].strip().splitlines()]
+    text = SCRIPTS[name]
+    for short, words in WORDS.items():
+        text = text.replace(short, words)
+    return [line.strip() for line in text.strip().splitlines()]
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

@@ -136,3 +136,53 @@ def test_conversion_and_opening_by_name(volume: Path) -> None:
     image = open_image(str(volume), "luks", options={"key-secret": "s"}, secrets={"s": b"key"})
     assert image.read(1000, 5000) == random.Random(1).randbytes(SIZE)[1000:6000]
     image.close()
+
+
+CIPHERS = (
+    "cipher-alg=aes-128",
+    "cipher-alg=aes-192,hash-alg=sha1",
+    "cipher-mode=cbc,ivgen-alg=essiv,hash-alg=sha512",
+    "cipher-alg=aes-128,cipher-mode=ctr,ivgen-alg=plain,hash-alg=ripemd160",
+    "cipher-mode=ecb,hash-alg=md5",
+    "ivgen-alg=essiv,hash-alg=sha224",
+    "cipher-alg=cast5-128,cipher-mode=cbc,hash-alg=sha384",
+    "cipher-alg=cast5-128,cipher-mode=ecb",
+)
+
+
+FORMS = [(cipher, "luks") for cipher in CIPHERS] + [(cipher, "qcow2") for cipher in CIPHERS[:2]]
+
+
+@pytest.mark.parametrize(("cipher", "form"), FORMS)
+def test_ciphers_both_ways(cipher: str, form: str, tmp_path: Path) -> None:
+    data = random.Random(cipher).randbytes(300 << 10)
+    (tmp_path / "raw").write_bytes(data)
+    prefix, more = ("", "") if form == "luks" else ("encrypt.", "encrypt.format=luks,")
+    options = more + ",".join(
+        prefix + item for item in f"key-secret=s,iter-time=10,{cipher}".split(",")
+    )
+    convert = ("convert", *SECRET, "-f", "raw", "-O", form, "-o", options, "raw")
+    for name, program, other in (("a", qemu_img, jitemu_img), ("b", jitemu_img, qemu_img)):
+        made = program(tmp_path, *convert, name)
+        assert made.status == 0, made
+        node = f"driver={form},{prefix}key-secret=s,file.filename={name}"
+        back = other(tmp_path, "convert", *SECRET, "--image-opts", node, "-O", "raw", "back")
+        assert back.status == 0, back
+        assert (tmp_path / "back").read_bytes() == data
+        said = [run(tmp_path, "info", name).out for run in (qemu_img, jitemu_img)]
+        assert said[0].splitlines()[4:] == said[1].splitlines()[4:]
+
+
+def test_a_cipher_that_the_library_lacks_is_refused(tmp_path: Path) -> None:
+    options = "key-secret=s,iter-time=10,cipher-alg=serpent-256"
+    create = ("create", *SECRET, "-f", "luks", "-o", options, "v", "1M")
+    own = jitemu_img(tmp_path, *create)
+    assert own.status == 1
+    assert own.err == "jitemu: v: Algorithm 'serpent' not supported; there is aes, cast5\n"
+    assert not (tmp_path / "v").exists()
+    assert qemu_img(tmp_path, *create).status == 0
+    said = [run(tmp_path, "info", "v").out for run in (qemu_img, jitemu_img)]
+    assert said[0] == said[1]
+    node = "driver=luks,key-secret=s,file.filename=v"
+    opened = jitemu_img(tmp_path, "map", *SECRET, "--image-opts", node)
+    assert (opened.status, opened.err.count("not supported")) == (1, 1)

@@ -12,7 +12,8 @@ import pytest
 
 from jitemu.devices.block.image import BlockImage
 from jitemu.devices.block.opening import open_image, open_node
-from jitemu.devices.block.qcow2.create import CreateOptions, create, create_raw
+from jitemu.devices.block.qcow2.create import CreateOptions, create
+from jitemu.devices.block.raw import create_raw
 from jitemu.messages import UserError
 from tests.block.both import jitemu_img
 from tests.block.model import qemu

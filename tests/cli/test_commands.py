@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -102,3 +104,24 @@ def test_a_reader_that_stops_is_no_error() -> None:
     )
     assert done.stdout.splitlines()[-1] == "0"
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("how", ["no reader", "full", "closed"])
+def test_work_is_done_whether_or_not_it_can_be_printed(how: str, tmp_path: Path) -> None:
+    program = [sys.executable, "-m", "jitemu", "img"]
+    subprocess.run([*program, "create", "-q", "-f", "qcow2", "a.qcow2", "1M"], cwd=tmp_path)
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open("/dev/full", "w") as full, open(writer, "w") as nobody:
+        for words in (["resize", "a.qcow2", "+1M"], ["convert", "-p", "a.qcow2", "a.raw"]):
+            done = subprocess.run(
+                [*program, *words],
+                cwd=tmp_path,
+                stdout=full if how == "full" else nobody,
+                stderr=subprocess.PIPE,
+                text=True,
+                preexec_fn=(lambda: os.close(1)) if how == "closed" else None,
+            )
+            problem = "jitemu: cannot print: No space left on device\n"
+            assert (done.returncode, done.stderr) == ((1, problem) if how == "full" else (0, ""))
+    assert (tmp_path / "a.raw").read_bytes() == bytes(2 << 20)

@@ -61,7 +61,7 @@ def test_texts_are_kept_in_order() -> None:
     ("words", "text"),
     [
         ("-netdev help", "Available netdev backend types:\nuser\ntap\nsocket"),
-        ("-netdev user,help", "  hostfwd=[tcp|udp]:"),
+        ("-netdev user,help", "  hostfwd=<str>          - [tcp|udp]:"),
         ("-netdev tap,help", "  ifname="),
         ("-nic help", "Available NIC models:\nvirtio-net-device"),
         ("-nic user,model=help", "Available NIC models:"),

@@ -67,11 +67,12 @@ def set_refcount_bits(image: Qcow2Image, bits: int) -> None:
     found = collector.collect(with_refcounts=False).nonzero()
     if collector.errors:
         fail(f"{image.name}: the image has errors; repair it with check -r all first")
-    if max(found.values()) >> bits:
-        fail(
-            f"Cannot decrease refcount entry width to {bits} bits:"
-            " a cluster's reference count is too large"
-        )
+    for cluster, count in sorted(found.items()):
+        if count >> bits:
+            fail(
+                f"Cannot decrease refcount entry width to {bits} bits: Cluster at offset"
+                f" {cluster << image.cluster_bits:#x} has a refcount of {count}"
+            )
     image.refcounts.change_width(bits.bit_length() - 1, found, image.refcounts.tail())
 
 

@@ -20,18 +20,6 @@ SECTOR = 512
 
 
 @dataclass(slots=True)
-class Encryption:
-    """How a new LUKS volume is made."""
-
-    password: bytes
-    cipher: str = "aes-256"
-    mode: str = "xts-plain64"
-    hash: str = "sha256"
-    milliseconds: int = 2000
-    """That each try of a password takes, about."""
-
-
-@dataclass(slots=True)
 class CreateOptions:
     """What a new image is like."""
 
@@ -47,7 +35,7 @@ class CreateOptions:
     data_file: str = ""
     data_file_raw: bool = False
     preallocation: str = "off"
-    encryption: Encryption | None = None
+    encryption: luks.Encryption | None = None
 
 
 _V3 = "compatibility level 1.1 {} above (use version=v3 or greater)"
@@ -110,6 +98,8 @@ def check_options(options: CreateOptions) -> None:
     for wrong, text in _problems(options):
         if wrong:
             fail(text)
+    if options.encryption:
+        luks.new_header(options.encryption)
 
 
 def _header(options: CreateOptions) -> h.Header:
@@ -197,8 +187,8 @@ def _make_data_file(options: CreateOptions) -> None:
         data.resize(-(-options.size // SECTOR) * SECTOR)
 
 
-def _encrypt(image: Qcow2Image, wanted: Encryption) -> None:
-    header, key = luks.make(wanted.cipher, wanted.mode, wanted.hash)
+def _encrypt(image: Qcow2Image, wanted: luks.Encryption) -> None:
+    header = luks.new_header(wanted)
     cluster = image.header.cluster_size
     clusters = -(-header.bytes // cluster)
     start = image.refcounts.allocate_adjacent(clusters)
@@ -206,15 +196,10 @@ def _encrypt(image: Qcow2Image, wanted: Encryption) -> None:
     image.file.write_zeroes(start, clusters * cluster)
     image.header.crypt_method = h.LUKS_CRYPT
     image.header.crypt_offset, image.header.crypt_length = start, header.bytes
-
-    def write(offset: int, data: bytes) -> None:
-        image.file.write(start + offset, data)
-
-    luks.set_digest(header, key, wanted.milliseconds)
-    luks.set_slot(header, 0, key, wanted.password, wanted.milliseconds, write)
-    write(0, header.pack())
+    volume = luks.Volume(image.file, start, header)
+    volume.create(wanted)
     image.save_header()
-    image.cipher = luks.cipher_of(header, key, image.name)
+    image.use_volume(volume)
 
 
 def _preallocate(image: Qcow2Image, options: CreateOptions) -> None:
@@ -242,20 +227,6 @@ def preallocate(image: Qcow2Image, offset: int, length: int, mode: str) -> None:
         for start, size in places:
             for at in range(start, min(start + size, end), 1 << 20):
                 data.write(at, bytes(min(1 << 20, start + size - at, end - at)))
-
-
-def create_raw(path: str, size: int, preallocation: str = "off") -> None:
-    """Make a raw image of zeros."""
-    with HostFile(path, read_only=False, create=True) as file:
-        file.resize(0)
-        file.resize(-(-size // SECTOR) * SECTOR)
-        if preallocation == "falloc" and size:
-            file.preallocate(0, size)
-        elif preallocation == "full":
-            for at in range(0, size, 1 << 20):
-                file.write(at, bytes(min(1 << 20, size - at)))
-        elif size:
-            file.write(0, bytes(min(size, 4096)))
 
 
 def temporary_overlay(backing: BlockImage) -> Qcow2Image:

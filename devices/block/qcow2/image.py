@@ -20,7 +20,8 @@ from jitemu.devices.block.qcow2.tables import Tables
 from jitemu.devices.buffers import part, total
 
 if TYPE_CHECKING:
-    from jitemu.devices.block.luks import Cipher
+    from jitemu.devices.block.luks import Volume
+    from jitemu.devices.block.luks_ciphers import Cipher
     from jitemu.devices.block.qcow2.bitmaps import Tracker
 
 _SECTOR = 512
@@ -29,7 +30,7 @@ _SECTOR = 512
 class Qcow2Image(BlockImage):
     """Guest data by way of L1 and L2 tables, the backing image where they have nothing.
 
-    Whoever opens it sets ``backing``, ``data_file`` and ``cipher`` before its use.
+    Whoever opens it sets ``backing``, data file and volume before its use.
     """
 
     format = "qcow2"
@@ -54,8 +55,8 @@ class Qcow2Image(BlockImage):
         self.tracker: Tracker | None = None
         self._backing: BlockImage | None = None
         self._cipher: Cipher | None = None
-        self.cipher_password: bytes | None = None
-        """What unlocked it, which also gives the master key for another password."""
+        self.volume: Volume | None = None
+        """The keys of an encrypted image that is unlocked."""
         self._unpacked: tuple[int, bytes] = (0, b"")
         self._packed_end = 0
         self._preallocated: bool | None = None
@@ -80,14 +81,9 @@ class Qcow2Image(BlockImage):
     def backing(self, image: BlockImage | None) -> None:
         self._backing = image
 
-    @property
-    def cipher(self) -> Cipher | None:
-        """Encrypts sectors, numbered by their place in the file."""
-        return self._cipher
-
-    @cipher.setter
-    def cipher(self, cipher: Cipher) -> None:
-        self._cipher = cipher
+    def use_volume(self, volume: Volume) -> None:
+        """Encrypt sectors, numbered by their place in the file."""
+        self.volume, self._cipher = volume, volume.cipher
         self.encrypted = True
 
     def use_data_file(self, image: BlockImage) -> None:

@@ -30,6 +30,7 @@ def resize(image: Qcow2Image, size: int) -> None:
         _shrink(image, size, entries)
     else:
         _grow(image, size, entries)
+    before = image.size
     header.size = image.size = size
     if header.bitmaps:
         _resize_bitmaps(image, size)
@@ -38,6 +39,9 @@ def resize(image: Qcow2Image, size: int) -> None:
     image.file.flush()
     if image.external and image.data_file.grows:
         image.data_file.resize(-(-size // 512) * 512)
+    if image.raw_external and size > before:  # the new part is the raw file's, too
+        image.map.reserve(before, -(-(size - before) >> image.cluster_bits))
+        image.flush()
 
 
 def _shrink(image: Qcow2Image, size: int, entries: int) -> None:

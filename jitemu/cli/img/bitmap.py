@@ -79,7 +79,10 @@ class Bitmaps:
         if not 0 < len(name.encode("utf-8", "surrogateescape")) <= bits.MAX_NAME:
             fail("Bitmap name too long" if name else "Bitmap name is empty")
         if self.image.header.version < 3:
-            fail("Cannot store dirty bitmaps in qcow2 v2 files")
+            fail(
+                f"Can't make bitmap '{name}' persistent in '{self.image.name}':"
+                " Cannot store dirty bitmaps in qcow2 v2 files"
+            )
         if len(self.all) >= bits.MAX_BITMAPS:
             fail("Maximum number of persistent bitmaps is already reached")
         bitmap = bits.Bitmap(name, 0, 0, bits.AUTO, size.bit_length() - 1)
@@ -134,11 +137,12 @@ def _spread(content: bytearray, to_bits: int, extra: bytearray, from_bits: int, 
 
 
 def copy_all(source: BlockImage, target: BlockImage, skip_broken: bool) -> None:
-    """All bitmaps of one image into another that has none."""
+    """All bitmaps of one image into another."""
     if not isinstance(source, Qcow2Image):
         fail(f"Cannot copy bitmaps: '{source.name}' has none")
-    if not isinstance(target, Qcow2Image):
-        fail("Format driver does not support bitmaps")
+    if not isinstance(target, Qcow2Image) or target.header.version < 3:
+        fail(f"Format driver '{target.format}' does not support bitmaps")
+    target.stop_tracking()
     old, new = Bitmaps(source), Bitmaps(target)
     for bitmap in old.all:
         if bitmap.flags & bits.IN_USE:
@@ -152,7 +156,6 @@ def copy_all(source: BlockImage, target: BlockImage, skip_broken: bool) -> None:
         made = new.get(bitmap.name)
         made.flags = bitmap.flags
         new.replace_bits(made, bits.read_bits(source, bitmap))
-    target.tracker = None
     new.store()
 
 

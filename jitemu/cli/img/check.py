@@ -20,7 +20,7 @@ LEAKS = 3
 
 def _repair(text: str) -> str:
     if text not in ("leaks", "all"):
-        fail("-r expects 'leaks' or 'all'")
+        fail(f"Unknown option value for -r (expecting 'leaks' or 'all'): {text}")
     return text
 
 

@@ -35,12 +35,12 @@ def _output(text: str) -> str:
     return text
 
 
-def cache_row(name: str, what: str, default: str) -> Option[str]:
+def cache_row(name: str, what: str, default: str, status: int = 1) -> Option[str]:
     """A row for a cache mode."""
 
     def parse(text: str) -> str:
         if text not in CACHES:
-            fail(f"Invalid {what}cache option: {text}")
+            fail(f"Invalid {what}cache option: {text}", status)
         return text
 
     return value(name, "cache", f"{what}cache mode ({', '.join(CACHES)})", default, parse)
@@ -95,13 +95,10 @@ def open_parsed(
     **mode: Any,
 ) -> BlockImage:
     """The image of an operand, opened as -f, --image-opts, --object and -U say."""
-    how = Mode(
-        force_share=parsed[FORCE_SHARE],
-        secrets=parsed[OBJECT],
-        **mode,
-    )
+    mode.setdefault("force_share", parsed[FORCE_SHARE])
+    how = Mode(secrets=parsed[OBJECT], **mode)
     wanted = parsed[FORMAT] if format is None else format
-    if parsed[FORCE_SHARE] and not how.read_only:
+    if how.force_share and not how.read_only:
         fail("Can't use -U with write access")
     try:
         if parsed[IMAGE_OPTS]:

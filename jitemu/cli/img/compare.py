@@ -11,6 +11,7 @@ from jitemu.devices.block.image import BlockImage, Extent
 from jitemu.messages import UserError, fail
 
 STRICT = flag("s", "strict: sizes and block states must be equal too")
+SOURCE_CACHE = common.cache_row("T", "source ", "writeback", status=2)
 SECOND_FORMAT = value("F", "fmt", "the second image's format", "", str)
 SECTOR = 512
 DIFFERENT = 1
@@ -128,7 +129,7 @@ COMMAND = Command(
         common.IMAGE_OPTS,
         common.FORMAT,
         SECOND_FORMAT,
-        common.SOURCE_CACHE,
+        SOURCE_CACHE,
         common.PROGRESS,
         common.QUIET,
         STRICT,

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import Any
 
 from jitemu.cli.img import common
 from jitemu.cli.img.bitmap import copy_all
 from jitemu.cli.img.command import Command
 from jitemu.cli.img.copying import Copy, copy
-from jitemu.cli.img.create import make
-from jitemu.cli.img.format_options import parse_options
+from jitemu.cli.img.create import make, parse_size
+from jitemu.cli.img.format_options import parse_options, show_help
 from jitemu.cli.img.output import progress
 from jitemu.cli.options import Parsed, flag, integer, value
 from jitemu.cli.options import size as parse_bytes
@@ -44,7 +43,7 @@ def _coroutines(text: str) -> int:
 
 def rate_limit(text: str) -> int:
     """Bytes a second."""
-    return parse_bytes(text)
+    return parse_size(text, "rate limit")
 
 
 OUTPUT_FORMAT = value("O", "output_fmt", "the new image's format", "raw", str)
@@ -71,12 +70,20 @@ def _check(parsed: Parsed) -> None:
         fail("--target-image-opts requires use of -n flag")
     if parsed[TARGET_ZERO] and not parsed[NO_CREATE]:
         fail("--target-is-zero requires use of -n flag")
+    if parsed[COPY_RANGE] and (parsed[COMPRESS] or parsed.given(SPARSE)):
+        which = "-c" if parsed[COMPRESS] else "-S"
+        fail(f"Cannot enable copy offloading when {which} is used")
+    if parsed[TARGET_OPTS] and parsed.given(OUTPUT_FORMAT):
+        fail("--target-image-opts and -O are mutually exclusive")
     if parsed[SKIP_BROKEN] and not parsed[BITMAPS]:
         fail("Use of --skip-broken-bitmaps requires --bitmaps")
+    if parsed[common.CREATE_OPTIONS] and parsed[NO_CREATE]:
+        fail("-o has no effect when skipping image creation")
     if format not in FORMATS:
         fail(f"Unknown file format '{format}'")
     if parsed[COMPRESS] and format != "qcow2":
         fail("Compression not supported for this file format")
+    show_help(format, parsed[common.CREATE_OPTIONS], len(parsed.rest) > 1)
     if len(parsed.rest) < 2:
         fail("Must specify image file name")
     if len(parsed.rest) > 2 and parsed[TARGET_BACKING]:
@@ -86,7 +93,7 @@ def _check(parsed: Parsed) -> None:
         )
     if len(parsed.rest) > 2 and (parsed[BITMAPS] or parsed[SNAPSHOT]):
         fail(
-            "No support for concatenating multiple snapshots"
+            "No support for concatenating multiple snapshot"
             if parsed[SNAPSHOT]
             else "Copying bitmaps only possible with single source"
         )
@@ -112,7 +119,7 @@ def load_snapshot(image: BlockImage, text: str) -> None:
 
 def _target_options(parsed: Parsed, size: int) -> dict[str, str]:
     format = parsed[OUTPUT_FORMAT]
-    given = parse_options(format, parsed[common.CREATE_OPTIONS], f"Supported {format} options:")
+    given = parse_options(format, parsed[common.CREATE_OPTIONS])
     given["size"] = str(size)
     if parsed[TARGET_BACKING]:
         given["backing_file"] = parsed[TARGET_BACKING]
@@ -122,7 +129,7 @@ def _target_options(parsed: Parsed, size: int) -> dict[str, str]:
         if format != "qcow2":
             fail(f"Backing file not supported for file format '{format}'")
         if not given.get("backing_fmt"):
-            fail("backing file format must be specified (-F)")
+            fail("Use of backing file requires explicit backing format (-F)")
     if parsed[COMPRESS] and (given.get("encrypt.format") or given.get("encryption") == "on"):
         fail("Compression and encryption not supported at the same time")
     if parsed[COMPRESS] and given.get("preallocation", "off") != "off":
@@ -136,9 +143,7 @@ def _open_target(parsed: Parsed, name: str, given: dict[str, str]) -> BlockImage
     mode = Mode(secrets=parsed[common.OBJECT], probe_warning=False)
     if parsed[TARGET_OPTS]:
         return open_described(parse_keyval(name), mode, name)
-    options: dict[str, Any] = {}
-    if "encrypt.key-secret" in given:
-        options["encrypt.key-secret"] = given["encrypt.key-secret"]
+    options = {name: text for name, text in given.items() if name.endswith("key-secret")}
     return open_named(name, parsed[OUTPUT_FORMAT], mode, options)
 
 

@@ -5,18 +5,22 @@ from __future__ import annotations
 from jitemu.cli.img import common
 from jitemu.cli.img.command import Command
 from jitemu.cli.img.format_options import (
+    luks_options,
     one_of,
     parse_options,
     qcow2_options,
+    show_help,
     summary,
 )
 from jitemu.cli.img.getopt import HINT
-from jitemu.cli.options import Parsed, flag, size
+from jitemu.cli.options import Parsed, flag, on_off, size
 from jitemu.devices.block.access import same_file
+from jitemu.devices.block.hostfile import HostFile
+from jitemu.devices.block.luks_image import create_luks
 from jitemu.devices.block.nodes import beside
 from jitemu.devices.block.opening import FORMATS, Mode, open_named
 from jitemu.devices.block.qcow2.create import create as create_qcow2
-from jitemu.devices.block.qcow2.create import create_raw
+from jitemu.devices.block.raw import create_raw
 from jitemu.messages import UserError, fail
 
 UNSAFE = flag("u", "do not open the backing image")
@@ -42,9 +46,9 @@ def parse_size(text: str, name: str = "image size") -> int:
 def run(parsed: Parsed) -> int:
     """Make an image."""
     format = parsed[common.FORMAT] or "raw"
+    if format in FORMATS:
+        show_help(format, parsed[common.CREATE_OPTIONS], bool(parsed.rest))
     if not parsed.rest:
-        if parsed[common.CREATE_OPTIONS] and format in FORMATS:
-            parse_options(format, parsed[common.CREATE_OPTIONS], f"Supported {format} options:")
         fail(f"Expecting image file name{HINT}")
     name, *sizes = parsed.rest
     if len(sizes) > 1:
@@ -52,9 +56,11 @@ def run(parsed: Parsed) -> int:
     if format not in FORMATS:
         fail(f"{name}: Unknown file format '{format}'")
     try:
-        given = parse_options(format, parsed[common.CREATE_OPTIONS], f"Supported {format} options:")
+        given = parse_options(format, parsed[common.CREATE_OPTIONS])
     except UserError as error:
         fail(f"{name}: {error}")
+    if sizes and "size" in given:
+        fail(f"{name}: The image size must be specified only once")
     if sizes:
         given["size"] = str(parse_size(sizes[0]))
     if parsed[common.BACKING]:
@@ -103,11 +109,22 @@ def _look_at_backing(parsed: Parsed, format: str, name: str, given: dict[str, st
 
 def make(format: str, name: str, options: dict[str, str], secrets: dict[str, bytes]) -> None:
     """Make the file."""
-    if format == "raw":
-        mode = one_of(options, "preallocation", ("off", "falloc", "full"))
-        create_raw(name, size(options.get("size", "0")), mode)
-    else:
+    if "nocow" in options or "extent_size_hint" in options:
+        with HostFile(name, read_only=False, create=True) as file:
+            file.resize(0)
+            hint = size(options.get("extent_size_hint", "0"))
+            if hint >= 1 << 32:
+                fail("Extent size hint is too large")
+            file.set_hints(on_off(options.get("nocow", "off")), hint)
+    if format == "qcow2":
         create_qcow2(name, qcow2_options(options, secrets))
+        return
+    count = size(options.get("size", "0"))
+    mode = one_of(options, "preallocation", ("off", "falloc", "full"))
+    if format == "luks":
+        create_luks(name, count, luks_options(options, secrets), mode)
+    else:
+        create_raw(name, count, mode)
 
 
 COMMAND = Command(

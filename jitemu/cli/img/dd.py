@@ -7,9 +7,8 @@ import sys
 from jitemu.cli.img import common
 from jitemu.cli.img.command import Command
 from jitemu.cli.img.convert import OUTPUT_FORMAT
-from jitemu.cli.img.create import make
+from jitemu.cli.img.create import make, parse_size
 from jitemu.cli.options import Parsed
-from jitemu.cli.options import size as parse_bytes
 from jitemu.devices.block.opening import FORMATS, Mode, open_named
 from jitemu.messages import fail
 
@@ -22,10 +21,7 @@ _COPY = 1 << 20
 def _number(given: dict[str, str], name: str, default: int, low: int, high: int) -> int:
     if name not in given:
         return default
-    try:
-        count = parse_bytes(given[name])
-    except ValueError:
-        count = -1
+    count = parse_size(given[name], name)
     if not low <= count <= high:
         fail(f"Invalid {name} specified. Must be between {low} and {high}.")
     return count

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jitemu.cli.options import Shown, on_off, size
+from jitemu.devices.block import luks_ciphers
+from jitemu.devices.block.luks import Encryption
 from jitemu.devices.block.nodes import split_commas
-from jitemu.devices.block.qcow2.create import CreateOptions, Encryption
+from jitemu.devices.block.opening import find_secret
+from jitemu.devices.block.qcow2.create import CreateOptions
 from jitemu.messages import fail
 
 KINDS = {"size": "<size>", "str": "<str>", "num": "<num>", "bool": "<bool (on/off)>"}
@@ -27,6 +30,29 @@ class FormatOption:
     create: bool = True
 
 
+def _encryption_rows(prefix: str) -> tuple[FormatOption, ...]:
+    """How a LUKS volume is made, alone or in a qcow2 image."""
+
+    def row(name: str, about: str, kind: str = "str", amend: bool = False) -> FormatOption:
+        return FormatOption(prefix + name, kind, about, amend=amend)
+
+    def later(name: str, about: str, kind: str = "str") -> FormatOption:
+        return FormatOption(prefix + name, kind, about, amend=True, create=False)
+
+    return (
+        row("cipher-alg", "Name of encryption cipher algorithm"),
+        row("cipher-mode", "Name of encryption cipher mode"),
+        row("ivgen-alg", "Name of IV generator algorithm"),
+        row("ivgen-hash-alg", "Name of IV generator hash algorithm"),
+        row("hash-alg", "Name of encryption hash algorithm"),
+        row("iter-time", "Time to spend in PBKDF in milliseconds", "num", amend=True),
+        later("keyslot", "Select a single keyslot to modify explicitly", "num"),
+        later("new-secret", "New secret to set in the matching keyslots. Empty string to erase"),
+        later("old-secret", "Select all keyslots that match this password"),
+        later("state", "Select new state of affected keyslots (active/inactive)"),
+    )
+
+
 _VERSION = "Compatibility level (v2 [0.10] or v3 [1.1])"
 QCOW2: tuple[FormatOption, ...] = (
     FormatOption(
@@ -38,40 +64,7 @@ QCOW2: tuple[FormatOption, ...] = (
     FormatOption(
         "encrypt.key-secret", "str", "ID of secret providing qcow AES key or LUKS passphrase"
     ),
-    FormatOption("encrypt.cipher-alg", "str", "Name of encryption cipher algorithm"),
-    FormatOption("encrypt.cipher-mode", "str", "Name of encryption cipher mode"),
-    FormatOption("encrypt.ivgen-alg", "str", "Name of IV generator algorithm"),
-    FormatOption("encrypt.ivgen-hash-alg", "str", "Name of IV generator hash algorithm"),
-    FormatOption("encrypt.hash-alg", "str", "Name of encryption hash algorithm"),
-    FormatOption("encrypt.iter-time", "num", "Time to spend in PBKDF in milliseconds", amend=True),
-    FormatOption(
-        "encrypt.keyslot",
-        "num",
-        "Select a single keyslot to modify explicitly",
-        amend=True,
-        create=False,
-    ),
-    FormatOption(
-        "encrypt.new-secret",
-        "str",
-        "New secret to set in the matching keyslots. Empty string to erase",
-        amend=True,
-        create=False,
-    ),
-    FormatOption(
-        "encrypt.old-secret",
-        "str",
-        "Select all keyslots that match this password",
-        amend=True,
-        create=False,
-    ),
-    FormatOption(
-        "encrypt.state",
-        "str",
-        "Select new state of affected keyslots (active/inactive)",
-        amend=True,
-        create=False,
-    ),
+    *_encryption_rows("encrypt."),
     FormatOption("cluster_size", "size", "qcow2 cluster size", "65536"),
     FormatOption("extended_l2", "bool", "Extended L2 tables", "off"),
     FormatOption(
@@ -94,47 +87,77 @@ QCOW2: tuple[FormatOption, ...] = (
     ),
 )
 """In the order that create prints them."""
-RAW: tuple[FormatOption, ...] = (
-    FormatOption("size", "size", "Virtual disk size"),
-    FormatOption("preallocation", "str", "Preallocation mode (allowed values: off, falloc, full)"),
+_SIZE = FormatOption("size", "size", "Virtual disk size")
+RAW = (_SIZE,)
+LUKS = (
+    _SIZE,
+    FormatOption("key-secret", "str", "ID of the secret that provides the keyslot passphrase"),
+    *_encryption_rows(""),
 )
-ROWS = {"qcow2": QCOW2, "raw": RAW}
-
-
-def rows_of(format: str, amend: bool = False) -> list[FormatOption]:
-    """A format's options for create, or for amend."""
-    return [row for row in ROWS[format] if (row.amend if amend else row.create)]
-
-
-def help_text(format: str, heading: str, amend: bool = False) -> str:
-    """What ``-o help`` prints."""
-    lines = [heading]
-    for row in sorted(rows_of(format, amend), key=lambda row: row.name):
-        lines.append(f"  {row.name + '=' + KINDS[row.kind]:<22} - {row.about}")
-    return "\n".join(lines)
-
-
+ROWS = {"qcow2": QCOW2, "raw": RAW, "luks": LUKS}
+HOST_FILE: tuple[FormatOption, ...] = (
+    FormatOption("preallocation", "str", "Preallocation mode (allowed values: off, falloc, full)"),
+    FormatOption("nocow", "bool", "Turn off copy-on-write (valid only on btrfs)"),
+    FormatOption("extent_size_hint", "size", "Extent size hint for the image file, 0 to disable"),
+)
+"""What the file takes, whatever format is in it."""
 _PROTOCOL = (
     "\n\nThe protocol level may support further options."
     "\nSpecify the target filename to include those options."
 )
 
 
-def parse_options(
-    format: str, texts: Sequence[str], heading: str, amend: bool = False
-) -> dict[str, str]:
+def rows_of(format: str) -> list[FormatOption]:
+    """What create takes, with what the host file takes."""
+    rows = {row.name: row for row in HOST_FILE}
+    own = [row for row in ROWS[format] if row.create]
+    for row in own:
+        rows.pop(row.name, None)
+    return [*own, *rows.values()]
+
+
+def amend_rows_of(format: str) -> list[FormatOption]:
+    """What amend takes; nothing for formats that cannot be amended."""
+    return [row for row in ROWS.get(format, ()) if row.amend]
+
+
+def help_text(heading: str, rows: Sequence[FormatOption]) -> str:
+    """What ``-o help`` prints."""
+    lines = [heading]
+    for row in sorted(rows, key=lambda row: row.name):
+        lines.append(f"  {row.name + '=' + KINDS[row.kind]:<22} - {row.about}")
+    return "\n".join(lines)
+
+
+def asks_for_help(texts: Sequence[str]) -> bool:
+    """Whether ``help`` is among the options."""
+    return any(item in ("help", "?") for text in texts for item in split_commas(text))
+
+
+def show_help(format: str, texts: Sequence[str], named: bool) -> None:
+    """Print create's options if they are asked for: the format's alone where no file is named."""
+    if not asks_for_help(texts):
+        return
+    if named:
+        raise Shown(help_text("Supported options:", rows_of(format)))
+    own = [row for row in ROWS[format] if row.create]
+    raise Shown(help_text(f"Supported {format} options:", own) + _PROTOCOL)
+
+
+def parse_options(format: str, texts: Sequence[str], amend: bool = False) -> dict[str, str]:
     """Names and values, checked against the rows; the last of a name counts."""
-    rows = {row.name: row for row in rows_of(format, amend)}
+    known = amend_rows_of(format) if amend else rows_of(format)
+    rows = {row.name: row for row in known}
     found: dict[str, str] = {}
     for text in texts:
+        if not text:
+            fail("Invalid option list: ")
         for item in split_commas(text):
             name, equals, content = item.partition("=")
-            if name in ("help", "?") and not equals:
-                raise Shown(help_text(format, heading, amend) + ("" if amend else _PROTOCOL))
             if name == "encryption" and not equals:
                 content = "on"
             if name not in rows:
-                later = amend and any(row.name == name for row in ROWS[format])
+                later = amend and any(row.name == name for row in rows_of(format))
                 more = "; this option is only supported for image creation" if later else ""
                 fail(f"Invalid parameter '{name}'{more}")
             _check_value(rows[name], content)
@@ -173,12 +196,14 @@ def summary(format: str, name: str, options: dict[str, str]) -> str:
     return " ".join([f"Formatting '{name}', fmt={format}", *parts])
 
 
-def compat(text: str) -> int:
-    """The version in ``compat``."""
-    versions = {"0.10": 2, "v2": 2, "1.1": 3, "v3": 3}
-    if text not in versions:
+VERSIONS = {"0.10": 2, "v2": 2, "1.1": 3, "v3": 3}
+"""By what ``compat`` says."""
+
+
+def _version(text: str) -> int:
+    if text not in VERSIONS:
         fail(f"Parameter 'version' does not accept value '{text}'")
-    return versions[text]
+    return VERSIONS[text]
 
 
 def one_of(options: dict[str, str], name: str, allowed: Sequence[str]) -> str:
@@ -194,7 +219,7 @@ def qcow2_options(options: dict[str, str], secrets: dict[str, bytes]) -> CreateO
     made = CreateOptions(
         size=size(options.get("size", "0")),
         cluster_size=size(options.get("cluster_size", "65536")),
-        version=compat(options.get("compat", "1.1")),
+        version=_version(options.get("compat", "1.1")),
         backing_file=options.get("backing_file", ""),
         backing_format=options.get("backing_fmt", ""),
         lazy_refcounts=on_off(options.get("lazy_refcounts", "off")),
@@ -210,28 +235,39 @@ def qcow2_options(options: dict[str, str], secrets: dict[str, bytes]) -> CreateO
 
 
 def _encryption(options: dict[str, str], secrets: dict[str, bytes]) -> Encryption | None:
+    if "encryption" in options and "encrypt.format" in options:
+        fail("'encrypt.format' and its alias 'encryption' can't be used at the same time")
     kind = options.get("encrypt.format", "")
+    if on_off(options.get("encryption", "off")):
+        kind = "aes"
     if not kind:
-        if on_off(options.get("encryption", "off")):
-            kind = "aes"
-        else:
-            return None
+        if any(name.startswith("encrypt.") for name in options):
+            fail("Parameter 'encrypt.format' is missing")
+        return None
+    if kind == "aes":
+        fail("encrypt.format=aes is not supported, as it is broken; give encrypt.format=luks")
     if kind != "luks":
-        fail(f"encrypt.format={kind}: only luks is supported")
-    secret = options.get("encrypt.key-secret")
-    if secret is None:
-        fail("Parameter 'encrypt.key-secret' is required for cipher")
-    if secret not in secrets:
-        fail(f"No secret with id '{secret}'")
-    found = Encryption(secrets[secret])
-    found.cipher = one_of(options, "encrypt.cipher-alg", ("aes-256", "aes-192", "aes-128"))
-    chain = one_of(options, "encrypt.cipher-mode", ("xts", "cbc", "ecb"))
-    found.hash = one_of(
-        options, "encrypt.hash-alg", ("sha256", "sha1", "sha224", "sha384", "sha512")
-    )
-    vectors = one_of(options, "encrypt.ivgen-alg", ("plain64", "plain", "essiv"))
-    if vectors == "essiv":
-        vectors += ":" + options.get("encrypt.ivgen-hash-alg", "sha256")
-    found.mode = f"{chain}-{vectors}" if chain != "ecb" else "ecb"
-    found.milliseconds = int(options.get("encrypt.iter-time", "2000"), 0)
+        fail(f"Parameter 'format' does not accept value '{kind}'")
+    return luks_options(options, secrets, "encrypt.")
+
+
+def luks_options(
+    options: dict[str, str], secrets: dict[str, bytes], prefix: str = ""
+) -> Encryption:
+    """How a new volume is made."""
+
+    def choice(name: str, allowed: Sequence[str]) -> str:
+        text = options.get(prefix + name, allowed[0])
+        if text not in allowed:
+            fail(f"Parameter '{name}' does not accept value '{text}'")
+        return text
+
+    found = Encryption(find_secret(options, secrets, prefix + "key-secret"))
+    found.algorithm = choice("cipher-alg", luks_ciphers.NAMES)
+    chain = choice("cipher-mode", luks_ciphers.CHAINS)
+    found.hash = choice("hash-alg", luks_ciphers.HASHES)
+    vectors = choice("ivgen-alg", luks_ciphers.VECTORS)
+    vector_hash = choice("ivgen-hash-alg", luks_ciphers.HASHES)
+    found.mode = f"{chain}-{vectors}" + (f":{vector_hash}" if vectors == "essiv" else "")
+    found.milliseconds = int(options.get(prefix + "iter-time", "2000"), 0)
     return found

@@ -11,10 +11,10 @@ from jitemu.cli.img.output import human_size, nested_text, pretty
 from jitemu.cli.options import Parsed, flag
 from jitemu.devices.block.hostfile import HostFile
 from jitemu.devices.block.image import BlockImage
-from jitemu.devices.block.luks import LuksHeader
+from jitemu.devices.block.luks import LuksHeader, Volume
 from jitemu.devices.block.luks_image import LuksImage
 from jitemu.devices.block.nested import NestedFile
-from jitemu.devices.block.opening import Mode, backing_name, luks_header, open_named
+from jitemu.devices.block.opening import Mode, backing_name, open_named
 from jitemu.devices.block.qcow2 import bitmaps as bits
 from jitemu.devices.block.qcow2 import header as h
 from jitemu.devices.block.qcow2.image import Qcow2Image
@@ -49,7 +49,7 @@ def describe(image: BlockImage) -> dict[str, Any]:
         _describe_qcow2(image, found)
     elif isinstance(image, LuksImage):
         found["encrypted"] = True
-        found["format-specific"] = {"type": "luks", "data": _encryption(image.header)}
+        found["format-specific"] = {"type": "luks", "data": _encryption(image.volume.header)}
     return found
 
 
@@ -102,7 +102,8 @@ def _specific(image: Qcow2Image) -> dict[str, Any]:
             found["data-file"] = header.data_file
             found["data-file-raw"] = image.raw_external
     if header.crypt_method == h.LUKS_CRYPT:
-        found["encrypt"] = {"format": "luks", **_encryption(luks_header(image))}
+        volume = Volume(image.file, header.crypt_offset)
+        found["encrypt"] = {"format": "luks", **_encryption(volume.header)}
     elif header.crypt_method:
         found["encrypt"] = {"format": "aes"}
     return found

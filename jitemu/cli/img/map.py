@@ -14,10 +14,20 @@ from jitemu.devices.block.image import BlockImage, Extent
 from jitemu.messages import fail
 
 START = value(
-    "start-offset", "offset", "begin there", 0, lambda text: parse_size(text, "start offset")
+    "start-offset",
+    "offset",
+    "begin there",
+    0,
+    lambda text: parse_size(text, "start offset"),
+    aliases=("s",),
 )
 LENGTH = value(
-    "max-length", "len", "map at most so much", -1, lambda text: parse_size(text, "max length")
+    "max-length",
+    "len",
+    "map at most so much",
+    -1,
+    lambda text: parse_size(text, "max length"),
+    aliases=("l",),
 )
 _STEP = 1 << 30
 

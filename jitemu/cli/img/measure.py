@@ -6,10 +6,9 @@ from jitemu.cli.img import common
 from jitemu.cli.img.command import Command
 from jitemu.cli.img.convert import OUTPUT_FORMAT, SNAPSHOT, load_snapshot
 from jitemu.cli.img.create import parse_size
-from jitemu.cli.img.format_options import parse_options, qcow2_options
+from jitemu.cli.img.format_options import luks_options, parse_options, qcow2_options
 from jitemu.cli.img.output import pretty
 from jitemu.cli.options import Parsed, value
-from jitemu.cli.options import size as parse_bytes
 from jitemu.devices.block import luks
 from jitemu.devices.block.chain import extent_in_chain
 from jitemu.devices.block.image import BlockImage
@@ -82,13 +81,11 @@ def _measure_qcow2(options: CreateOptions, image: BlockImage | None) -> dict[str
         needed = data_bytes(image, cluster)
         if options.version > 2 and isinstance(image, Qcow2Image):
             found["bitmaps"] = bitmap_bytes(image, cluster)
-    if options.preallocation in ("full", "falloc"):
+    if options.preallocation in ("full", "falloc") or options.backing_file:
         needed = disk
     full = full_bytes(options)
     if options.encryption:
-        made = options.encryption
-        header, _ = luks.make(made.cipher, made.mode, made.hash)
-        full += -(-header.bytes // cluster) * cluster
+        full += -(-luks.new_header(options.encryption).bytes // cluster) * cluster
     found["fully-allocated"] = full
     found["required"] = full - disk + needed
     return found
@@ -105,7 +102,7 @@ def run(parsed: Parsed) -> int:
     format = parsed[OUTPUT_FORMAT]
     if format not in FORMATS:
         fail(f"Unknown file format '{format}'")
-    given = parse_options(format, parsed[common.CREATE_OPTIONS], f"Supported {format} options:")
+    given = parse_options(format, parsed[common.CREATE_OPTIONS])
     image: BlockImage | None = None
     if parsed.rest:
         image = common.open_parsed(parsed, parsed.rest[0], read_only=True)
@@ -113,8 +110,11 @@ def run(parsed: Parsed) -> int:
             load_snapshot(image, parsed[SNAPSHOT])
     size = image.size if image else parsed[SIZE]
     given["size"] = str(size)
-    if format == "raw":
-        size = -(-parse_bytes(given["size"]) // 512) * 512
+    if format != "qcow2":
+        if format == "luks":
+            size += luks.new_header(luks_options(given, parsed[common.OBJECT])).bytes
+        else:
+            size = -(-size // 512) * 512
         found = {"required": size, "fully-allocated": size}
     else:
         options = qcow2_options(given, parsed[common.OBJECT])

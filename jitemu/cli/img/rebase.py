@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from jitemu.cli.img import common
 from jitemu.cli.img.command import Command
 from jitemu.cli.img.getopt import HINT
@@ -24,10 +22,10 @@ def _new_backing(image: Qcow2Image, parsed: Parsed) -> BlockImage | None:
     name = parsed[common.BACKING]
     if not name:
         return None
-    mode = Mode(read_only=True, secrets=parsed[common.OBJECT])
+    mode = Mode(True, parsed[common.FORCE_SHARE], secrets=parsed[common.OBJECT])
     try:
         return open_named(
-            beside(name, image.file.name), parsed[common.BACKING_FORMAT] or None, replace(mode)
+            beside(name, image.file.name), parsed[common.BACKING_FORMAT] or None, mode
         )
     except UserError as error:
         fail(f"Could not open new backing file '{name}': {error}")
@@ -42,10 +40,14 @@ def run(parsed: Parsed) -> int:
     if format and format not in FORMATS:
         fail(f"Invalid format name: '{format}'")
     unsafe = parsed[UNSAFE]
-    with common.open_parsed(parsed, name, read_only=False, no_backing=unsafe) as opened:
+    opened = common.open_parsed(
+        parsed, name, read_only=False, no_backing=unsafe, force_share=False
+    )  # -U is for the backing images
+    with opened:
         image = common.qcow2_only(
             opened,
-            f"Could not change the backing file to '{parsed[common.BACKING]}': not supported",
+            f"Could not change the backing file to '{parsed[common.BACKING]}':"
+            " Operation not supported",
         )
         common.set_cache(image, parsed[common.CACHE])
         target = parsed[common.BACKING]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from jitemu.cli.img import common
 from jitemu.cli.img.command import Command
 from jitemu.cli.img.getopt import HINT
+from jitemu.cli.img.info import host_file
 from jitemu.cli.options import Parsed, flag, value
 from jitemu.cli.options import size as parse_bytes
 from jitemu.devices.block.hostfile import HostFile
 from jitemu.devices.block.qcow2.create import preallocate
 from jitemu.devices.block.qcow2.image import Qcow2Image
-from jitemu.devices.block.raw import RawImage
 from jitemu.messages import fail
 
 SHRINK = flag("shrink", "allow to lose what is behind the new end")
@@ -52,6 +52,8 @@ def run(parsed: Parsed) -> int:
                 " operation, make sure there is no important data there."
             )
         mode = parsed[PREALLOCATION]
+        if mode == "metadata" and not isinstance(image, Qcow2Image):
+            fail("Unsupported preallocation mode: metadata")
         if wanted < before and mode != "off":
             fail("Preallocation can only be used for growing images")
         if wanted % 512 and isinstance(image, Qcow2Image):
@@ -61,21 +63,22 @@ def run(parsed: Parsed) -> int:
         if isinstance(image, Qcow2Image):
             preallocate(image, before, wanted - before, mode)
         elif mode != "off":
-            _preallocate_raw(image, before, wanted - before, mode)
+            _preallocate_raw(host_file(image), wanted - before, mode)
         if not parsed[common.QUIET]:
             print("Image resized.")
     return 0
 
 
-def _preallocate_raw(image: object, start: int, length: int, mode: str) -> None:
-    if mode == "metadata":
-        fail("Unsupported preallocation mode 'metadata'")
-    assert isinstance(image, RawImage)
-    if mode == "falloc" and isinstance(image.file, HostFile):
-        image.file.preallocate(start, length)
+def _preallocate_raw(file: HostFile | None, length: int, mode: str) -> None:
+    """Give the last bytes of a file their space on the host."""
+    if file is None:
+        fail(f"Unsupported preallocation mode: {mode}")
+    start = file.size - length
+    if mode == "falloc":
+        file.preallocate(start, length)
         return
-    for at in range(start, start + length, 1 << 20):
-        image.write(at, bytes(min(1 << 20, start + length - at)))
+    for at in range(start, file.size, 1 << 20):
+        file.write(at, bytes(min(1 << 20, file.size - at)))
 
 
 COMMAND = Command(

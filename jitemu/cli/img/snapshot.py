@@ -81,7 +81,6 @@ COMMAND = Command(
         APPLY,
         CREATE,
         DELETE,
-        common.FORMAT,
     ),
     "filename",
     run,

@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING
 
 from jitemu.devices.device import BOOL
 from jitemu.messages import version
-from jitemu.system.monitor.commands import info
+from jitemu.system.monitor.commands import DEVICE, info, optional
 
 if TYPE_CHECKING:
     from typing import Any
 
     from jitemu.devices.device import Device, Property
     from jitemu.system.monitor.session import Monitor
+
+
+NAME = optional(DEVICE)
 
 
 @info("version", "", "show the version of jitemu")
@@ -121,17 +124,23 @@ def show_connections(monitor: Monitor) -> None:
             monitor.print_part(f"Hub -1 ({netdev.id}):\n{netdev.connections()}")
 
 
-@info("block", "", "show info of all block devices")
-def show_block(monitor: Monitor) -> None:
+@info("block", "[device]", "show info of one block device or all block devices", NAME)
+def show_block(monitor: Monitor, only: str | None) -> None:
     users = {id(getattr(d, "drive", None)): d for d in monitor.machine.board.plugged}
-    for index, drive in enumerate(monitor.machine.backends.of_kind("drive")):
+    drives = monitor.machine.backends.of_kind("drive")
+    for index, drive in enumerate(d for d in drives if only in (None, d.name)):
         image = drive.image
         kind = image.format + (", read-only" if image.read_only else "")
         monitor.print_part("\n" if index else "")
-        monitor.print(f"{drive.name}: {image.name} ({kind})")
+        content = f"{image.name} ({kind})" if drive.inserted else "[not inserted]"
+        monitor.print(f"{drive.name}: {content}")
         user = users.get(id(drive))
         if user is not None:
             monitor.print(f"    Attached to:      {user.id or user.model}")
+        elif not drive.node:
+            monitor.print("    Removable device: not locked, tray closed")
+        if not drive.inserted:
+            continue
         mode = "writeback" if drive.writeback else "writethrough"
         monitor.print(f"    Cache mode:       {mode}")
 

@@ -35,9 +35,8 @@ DIGITS["u"] = DIGITS["d"]
 
 
 def _physical(monitor: Monitor, address: int, size: int) -> bytes | None:
-    """Bytes at a physical address; devices are not read.  None where there is no memory."""
-    page = monitor.machine.space.page(address, size)
-    return page if len(page) == size else None
+    """Bytes at a physical address, of memory or a device; None where there is neither."""
+    return monitor.machine.space.inspect(address, size)
 
 
 def _virtual(monitor: Monitor, address: int, size: int) -> bytes | None:

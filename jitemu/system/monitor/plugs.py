@@ -67,25 +67,28 @@ def remove_forward(monitor: Monitor, first: str, second: str | None) -> None:
     monitor.print(f"host forwarding rule for {rule} {'removed' if removed else 'not found'}")
 
 
-def _drive(monitor: Monitor, name: str) -> Drive:
-    for drive in monitor.machine.backends.of_kind("drive"):
-        if drive.name == name:
-            return drive
-    raise CommandError(f"Error: Device '{name}' not found")
+def _drive(monitor: Monitor, name: str) -> Drive | None:
+    drives = monitor.machine.backends.of_kind("drive")
+    return next((drive for drive in drives if drive.name == name and not drive.node), None)
 
 
 @command("eject", "[-f] device", "eject a removable medium (use -f to force it)", flag("f"), DEVICE)
 def eject(monitor: Monitor, _force: bool, name: str) -> None:
-    raise CommandError(f"Error: Device '{_drive(monitor, name).name}' is not removable")
+    drive = _drive(monitor, name)
+    if drive is None:
+        raise CommandError(f"Error: Device '{name}' not found")
+    if monitor.machine.backends.is_taken("drive", name):  # by a disk, whose medium stays in it
+        raise CommandError(f"Error: Device '{name}' is not removable")
+    drive.eject()
 
 
 @command("block_resize", "device size", "resize a block image", DEVICE, SIZE)
 def resize(monitor: Monitor, name: str, size: int) -> None:
-    for drive in monitor.machine.backends.of_kind("drive"):
-        if drive.name == name:
-            break
-    else:
+    drive = _drive(monitor, name)
+    if drive is None:
         raise CommandError(f"Error: Cannot find device='{name}' nor node-name=''")
+    if not drive.inserted:
+        raise CommandError(f"Error: Device '{name}' has no medium")
     try:
         drive.resize(size)
     except OSError as error:
@@ -113,7 +116,16 @@ def send_break(monitor: Monitor, name: str) -> None:
     DEVICE,
 )
 def commit(monitor: Monitor, name: str) -> None:
-    for line in monitor.machine.save_disks() if name == "all" else save(_drive(monitor, name)):
+    if name == "all":
+        lines = monitor.machine.save_disks()
+    else:
+        drive = _drive(monitor, name)
+        if drive is None:
+            raise CommandError(f"Device '{name}' not found")
+        if not drive.inserted:
+            raise CommandError(f"Device '{name}' has no medium")
+        lines = save(drive)
+    for line in lines:
         monitor.print(line)
 
 
