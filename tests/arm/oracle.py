@@ -77,7 +77,8 @@ class Oracle:
         self.uc: Any = Uc(kinds.UC_ARCH_ARM, kinds.UC_MODE_ARM)
         self.uc.ctl_set_cpu_model(MODELS[model])
         self.uc.mem_map(CODE, CODE_SIZE)
-        self.uc.mem_map(SCRATCH, SCRATCH_SIZE)
+        # What jumps there stops there: by count alone Unicorn at times goes on.
+        self.uc.mem_map(SCRATCH, SCRATCH_SIZE, kinds.UC_PROT_READ | kinds.UC_PROT_WRITE)
         self.raised = 0
         self.uc.hook_add(kinds.UC_HOOK_INTR, self._interrupt)
 
@@ -101,7 +102,6 @@ class Oracle:
             uc.reg_write(name, value)
         self.raised = 0
         try:
-            # (By count alone it goes on behind some instructions that are skipped.)
             uc.emu_start(AT | case.thumb, AT + len(case.code), count=0 if whole else 1)
         except UcError as error:
             fetch = error.errno in (kinds.UC_ERR_FETCH_UNMAPPED, kinds.UC_ERR_FETCH_PROT)
