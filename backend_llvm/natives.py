@@ -124,6 +124,16 @@ def glue(layout: Layout, mode: str, pinned_class: str, pinned: Sequence[int]) ->
         f"define i64 @enter(ptr %s, ptr %code) nounwind {{\n{enter}\nret i64 {reason}\n}}\n"
         f"define {CC} void @exit({params}) nounwind {{\n{leave}\nret void\n}}\n"
     )
+    if mode == "user":
+        low.lines = []
+        code = low.temp(f"call i64 @{PREFIX}user_system_call(ptr %s)")
+        at = low.temp(f"inttoptr i64 {code} to ptr")
+        fresh = [low.temp(f"load i64, ptr {low.word(pinned_class, r)}") for r in pinned]
+        served = "\n".join(low.lines)
+        text += (
+            f"define {CC} void @system_call({params}) nounwind {{\n{leave}\n{served}\n"
+            f"musttail call {CC} void {at}({arguments(fresh)})\nret void\n}}\n"
+        )
     for name, function in (
         ("dispatch", f"{mode}_find_block"),
         ("look", f"{mode}_look_around"),
@@ -146,13 +156,23 @@ _R13, _RSP, _RIP = _GREGS + 5 * 8, _GREGS + 15 * 8, _GREGS + 16 * 8
 _SEGV_ACCERR, _READ_WRITE = 2, 3
 
 
+_COPY = (
+    "define dso_local i64 @copy_bytes(i64 %to, i64 %from, i64 %count) naked noinline nounwind {\n"
+    'call void asm sideeffect "movq %rdx, %rcx\\0Arep movsb\\0Amovq %rcx, %rax\\0Aret", ""()\n'
+    "unreachable\n}\n"
+)
+_COPYING, _COPIED = 3, 5
+"""Where in it the instruction that copies is, and what comes behind."""
+
+
 def fault_handler(layout: Layout, reason: int) -> str:
     """LLVM text of ``on_fault(signal, siginfo, ucontext)``.
 
     A fault in translated code becomes an exit with ``reason``: the registers are those of
     the faulting instruction, so the exit stub saves the pinned ones as they were.  A
-    write to a page that is guarded because of its code goes through instead.  A fault
-    elsewhere is the host's own: the default action follows.
+    write to a page that is guarded because of its code goes through instead.  One in
+    ``copy_bytes`` ends the copy.  A fault elsewhere is the host's own: the default action
+    follows.
     """
     low = Lowering(layout)
 
@@ -190,6 +210,14 @@ def fault_handler(layout: Layout, reason: int) -> str:
     low.put(f"call i32 {at('%record', 32, 'ptr')}(i64 {page}, i64 4096, i32 {_READ_WRITE})")
     low.put("ret void")
     low.put("fault:")
+    low.put("%copy = ptrtoint ptr @copy_bytes to i64")
+    low.put(f"%copies = add i64 %copy, {_COPYING}")
+    low.put(f"%copying = icmp eq i64 {rip}, %copies")
+    low.put("br i1 %copying, label %short, label %leave")
+    low.put("short:")
+    put("%context", _RIP, low.temp(f"add i64 %copy, {_COPIED}"))
+    low.put("ret void")
+    low.put("leave:")
     low.set_word("fault_host_pc", rip)
     low.set_word("fault_address", address)
     low.set_word("fault_code", low.temp(f"sext i32 {code} to i64"))
@@ -231,7 +259,7 @@ def library_text(target: Target, functions: Sequence[Function]) -> str:
     """LLVM text of the whole library."""
     body = glue(target.layout, target.mode, target.pinned_class, target.pinned)
     if target.mode == "user":
-        body += fault_handler(target.layout, EXIT_FAULT)
+        body += _COPY + fault_handler(target.layout, EXIT_FAULT)
     for function in functions:
         body += NativeLowering(target.layout).function(function)
         if function.name in target.functions:

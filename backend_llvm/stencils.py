@@ -19,7 +19,7 @@ from jitemu.backend_llvm.stencil_keys import Key, Target
 from jitemu.backend_llvm.stencil_keys import parse_key as parse_key
 from jitemu.ir.code import WIDTHS, Op
 from jitemu.ir.emitter import Emitter
-from jitemu.ir.state import EXIT_COUNTED, JUMP_CACHE_ENTRIES
+from jitemu.ir.state import EXIT_COUNTED, EXIT_SYSCALL, JUMP_CACHE_ENTRIES
 from jitemu.isa import Instruction
 
 Relocation = tuple[int, str, str, int]
@@ -391,7 +391,10 @@ class StencilLowering(RareLowering):
     def _exit(self, op: Op, where: str) -> None:
         self.set_word("pc", self.address(where))
         self.set_word("exit_reason", str(op.attrs[0]))
-        self.tail_word("exit", self.pins if where == "npc" else self.entry)
+        place = "exit"
+        if op.attrs[0] == EXIT_SYSCALL and self.target.mode == "user":
+            place = "system_call"
+        self.tail_word(place, self.pins if where == "npc" else self.entry)
 
     def op_leave(self, op: Op) -> None:
         self._commit()

@@ -6,7 +6,7 @@ from jitemu.frontends.arm.registers import PC, C, V
 from jitemu.frontends.arm.state import S, Word, isa
 from jitemu.ir.emitter import RegisterFile
 
-EXIT_SYSCALL, EXIT_BREAKPOINT, EXIT_ILLEGAL, EXIT_FENCE = 1, 2, 3, 4
+EXIT_BREAKPOINT, EXIT_ILLEGAL, EXIT_FENCE = 2, 3, 4
 
 
 @isa.action

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from jitemu.frontends.arm.actions import EXIT_BREAKPOINT, EXIT_SYSCALL
+from jitemu.frontends.arm.actions import EXIT_BREAKPOINT
 from jitemu.frontends.arm.registers import GE
 from jitemu.frontends.arm.shifter import rotated as rotated
 from jitemu.frontends.arm.state import NEEDS, S, Word, define, isa, since, thumb
 from jitemu.ir.native import native
-from jitemu.ir.state import RuntimeState
+from jitemu.ir.state import EXIT_SYSCALL, RuntimeState
 
 
 @isa.insn("cond:4 1111 number:24", "svc", "arm")

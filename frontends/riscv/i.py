@@ -8,8 +8,8 @@ from jitemu.frontends.riscv.privileged import EXIT_SBI
 from jitemu.frontends.riscv.state import S, isa
 from jitemu.ir.builder import V
 from jitemu.ir.emitter import Register
+from jitemu.ir.state import EXIT_SYSCALL
 
-EXIT_SYSCALL = 1
 EXIT_BREAKPOINT = 2
 EXIT_ILLEGAL = 3
 

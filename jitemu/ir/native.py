@@ -157,6 +157,16 @@ def hostcall(function: int, *args: int) -> int:
     raise NotImplementedError
 
 
+def hostsyscall(number: int, a: int, b: int, c: int, d: int, e: int, f: int) -> int:
+    """A call of the host's system; a failure is the negative errno."""
+    raise NotImplementedError
+
+
+def copy_bytes(to: int, start: int, count: int) -> int:
+    """Copy at host addresses that are the guest's; how many bytes could not be accessed."""
+    raise NotImplementedError
+
+
 def exchange(address: int, value: int) -> int:
     """Atomically write 8 bytes of host memory; the old ones.  A full barrier."""
     raise NotImplementedError

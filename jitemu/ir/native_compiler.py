@@ -267,6 +267,10 @@ class _Compiler:
             return args[0].op("ctz")
         if name == "hostcall":
             return emit("hostcall", "", args, (len(args) - 1,))
+        if name == "hostsyscall":
+            return emit("hostsyscall", "", args)
+        if name == "copy_bytes":
+            return emit("copybytes", "", args)
         if name == "exchange":
             return emit("hxchg", "", args)
         if name.startswith("host_"):

@@ -350,6 +350,24 @@ row(
     "{r}.p = inttoptr i64 {0} to ptr\n{r} = atomicrmw xchg ptr {r}.p, i64 {1} seq_cst, align 8",
     effect=True,
 )
+row(
+    "hostsyscall",
+    "i64 i64 i64 i64 i64 i64 i64 -> i64",
+    "A call of the host's system: its number, six arguments; the result.",
+    None,
+    '{r} = call i64 asm sideeffect "syscall", "={{rax}},{{rax}},{{rdi}},{{rsi}},{{rdx}},{{r10}},'
+    '{{r8}},{{r9}},~{{rcx}},~{{r11}},~{{memory}},~{{dirflag}},~{{fpsr}},~{{flags}}"'
+    "(i64 {0}, i64 {1}, i64 {2}, i64 {3}, i64 {4}, i64 {5}, i64 {6})",
+    effect=True,
+)
+row(
+    "copybytes",
+    "i64 i64 i64 -> i64",
+    "Copy guest memory: to, from, how many bytes; how many are left where there is none.",
+    None,
+    "{r} = call i64 @copy_bytes(i64 {0}, i64 {1}, i64 {2})",
+    effect=True,
+)
 row("hostcall", "@arity i64 ... -> i64", "Call a C function by its address.", effect=True)
 row("call", "@function ... -> i64", "Call a native function with the state.", effect=True)
 row(

@@ -31,6 +31,10 @@ TLB_MODES = 3
 """Data TLBs: one for each privilege whose rights an access can have (U, S, M)."""
 
 
+CALLS = 512
+"""System calls with smaller numbers can be served natively."""
+EXIT_SYSCALL = 1
+"""exit_reason: the instruction at pc is a system call (user mode)."""
 EXIT_COUNTED = 76
 """exit_reason: the budget of instructions is used up, before the one at pc."""
 
@@ -55,6 +59,9 @@ class RuntimeState:
     """Host address: the page behind a crossing instruction at ``pc`` has moved."""
     exit: int
     """Host address: leave to the engine with ``exit_reason``."""
+    system_call: int
+    """Host address: the instruction at ``pc`` is a system call; serve it, or leave to the engine
+    (user mode)."""
     exit_reason: int
     trapped: int
     """A native function raised an exception: go on at ``pc`` (in user mode it is the exit
@@ -79,6 +86,15 @@ class RuntimeState:
     fault_signal: int
     fault_code: int
     pending_signals: int
+    call_arguments: int
+    """Host address of the registers with a system call's arguments; its number is in the one
+    behind the seventh (user mode)."""
+    call_result: int
+    """With EXIT_CALLED: what the host has returned."""
+    in_call: int
+    """1: in a system call, and not back in translated code while ``held``."""
+    held: int
+    """1: do not go on in translated code after a system call."""
     code: int
     """Host address of the control block (runtime/codetable.py)."""
     paged: int
@@ -131,6 +147,17 @@ class RuntimeState:
     has 128 bits writes the upper half to the second word itself."""
     scratch: Words[8]
     """The pinned registers at the accesses of a region that must be exact."""
+    signal_mask: int
+    """The guest's (user mode)."""
+    caught: int
+    """The set that the host blocks besides."""
+    host_mask: int
+    """What the host blocks for this thread."""
+    signals_queued: int
+    """1: there may be signals that the mask keeps back."""
+    calls: Words[CALLS]
+    """Of the system calls that native code serves, by the guest's number: see
+    runtime/system_calls.py; 0: left to the engine."""
     jump_samples: Words[2 * JUMP_SAMPLES]
     """The last indirect jumps that were sampled: (from, to) pairs."""
     jump_cache: Words[2 * JUMP_CACHE_ENTRIES]

@@ -240,9 +240,10 @@ class Processor:
         state, at = self.state, self.state.at
         self._pc = at["pc"]
         self._request = at["exit_request"]
+        self._in_call = at["in_call"]
         symbols = space.symbols
-        for name in ("dispatch", "look", "link", "crossed", "exit"):
-            state[name] = symbols[name]
+        for name in ("dispatch", "look", "link", "crossed", "exit", "system_call"):
+            state[name] = symbols.get(name, 0)
         for name, index in space.translation.functions.items():
             state.words[at["functions"] + index] = symbols["kept." + name]
         state["guest_mxcsr"] = 0x1F80
@@ -316,6 +317,11 @@ class Processor:
         """It has been asked for more than a sample, and has not looked around yet."""
         return self.state.words[self._request] & ~REQUEST_SAMPLE != 0
 
+    @property
+    def in_call(self) -> bool:
+        """In a system call that native code has made, perhaps waiting."""
+        return self.state.words[self._in_call] != 0
+
     def run(self) -> int:
         """Run until something is not the engine's business; the exit reason."""
         self.running = True
@@ -325,17 +331,19 @@ class Processor:
             self.running = False
 
     def pause(self) -> None:
-        """From another thread: see to it that this processor is out of native code."""
+        """From another thread: see to it that this processor is out of translated code."""
         self.gate.acquire()
         self.paused = True
+        self.native("hold")
         self.request(REQUEST_ENGINE)
-        while self.inside:
+        while self.inside and not self.in_call:
             time.sleep(0.0001)
             self.request(REQUEST_ENGINE)  # the native side may have overwritten the first
 
     def resume(self) -> None:
         """After pause."""
         self.paused = False
+        self.state["held"] = 0
         self.gate.release()
 
     def _run(self) -> int:

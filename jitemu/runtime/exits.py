@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-EXIT_SYSCALL, EXIT_BREAKPOINT, EXIT_ILLEGAL, EXIT_FENCE_I = 1, 2, 3, 4
-"""User mode, from instructions' bodies: the pc is at the instruction (at the next for the
-fence)."""
+EXIT_BREAKPOINT, EXIT_ILLEGAL, EXIT_FENCE_I = 2, 3, 4
+"""User mode, from instructions' bodies, as ir.state.EXIT_SYSCALL: the pc is at the instruction
+(at the next for the fence)."""
+EXIT_CALLED = 77
+"""The host has served the system call at pc; ``call_result`` asks for more than being passed on
+(user mode)."""
 EXIT_FAULT = 68
 """Translated code faulted (user mode; backend_llvm.natives puts it in the handler)."""
 EXIT_HOT = 65

@@ -27,7 +27,7 @@ def _definitions(cpu: CpuModel) -> Callable[[], tuple[Isa, Decoder]]:
     def load() -> tuple[Isa, Decoder]:
         from jitemu.light import import_module
 
-        import_module("jitemu.runtime.lookup_user")
+        import_module("jitemu.runtime.system_calls")
         import_module("jitemu.runtime.spawn")
         from jitemu.frontends.arm.decoder import ArmDecoder
 

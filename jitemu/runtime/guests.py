@@ -33,6 +33,9 @@ USER_ROOTS = (
     "lock_code",
     "measure",
     "page_note",
+    "user_system_call",
+    "hold",
+    "note_signal",
 )
 SYSTEM_ROOTS = (
     "spawn_apart",
@@ -59,6 +62,7 @@ SYSTEM_ROOTS = (
 
 _NATIVE_MODULES: dict[str, tuple[str, ...]] = {"user": (), "system": ("fetch", "memory", "start")}
 """Modules whose import defines native functions that instructions and the engine call."""
+_ENGINE_MODULES = {"user": "system_calls", "system": "lookup_system"}
 
 
 def profile(frontend: str) -> list[Key]:
@@ -88,7 +92,7 @@ def _definitions(cpu: CpuModel, mode: str) -> Callable[[], tuple[Isa, Decoder]]:
 
         for module in ("actions", *_NATIVE_MODULES[mode]):
             import_module(f"jitemu.frontends.riscv.{module}")
-        import_module(f"jitemu.runtime.lookup_{mode}")
+        import_module(f"jitemu.runtime.{_ENGINE_MODULES[mode]}")
         import_module("jitemu.runtime.spawn")
         from jitemu.frontends.riscv.extensions import decoder_for
         from jitemu.frontends.riscv.state import isa

@@ -78,6 +78,24 @@ FLAG_SHARED = 4
 """Several host threads run this code: sites that straddle cache lines stay unlinked."""
 
 
+class NativeCall:
+    """A word of ``calls``: how native code makes a system call."""
+
+    NUMBER = 0xFFFF
+    """The host's number plus 1."""
+    POINTERS = 16
+    """First bit of the set of arguments that are pointers."""
+    SIGNED = 24
+    """First bit of the set of those whose low half is a signed word."""
+    SET_MASK = 1 << 32
+    """It is rt_sigprocmask, which changes words of the state."""
+
+
+def native_call(number: int, pointers: int = 0, signed: int = 0) -> int:
+    """The word for a call of the host's."""
+    return number + 1 | pointers << NativeCall.POINTERS | signed << NativeCall.SIGNED
+
+
 class BlockRecord:
     """Byte offsets in a block's or region's record."""
 

@@ -84,8 +84,13 @@ class Job:
         return self.block.code != 0 and self.block.region == 0
 
 
-def _block_signals() -> None:
-    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+def _start_thread(body: Callable[..., None], *arguments: object) -> None:
+    """A thread that blocks all signals, from its beginning: one for the guest would be lost."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        _thread.start_new_thread(body, arguments)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Worker:
@@ -200,7 +205,7 @@ class Tiers:
         """Begin to sample, in a while."""
         if self.threshold == EVERY_BLOCK:
             return
-        _thread.start_new_thread(self._sample, ())
+        _start_thread(self._sample)
 
     def stop(self) -> None:
         """No more samples, and no worker."""
@@ -221,7 +226,6 @@ class Tiers:
         self.start()
 
     def _sample(self) -> None:
-        _block_signals()
         time.sleep(DELAY_SECONDS)
         while not self.stopped:
             slow = self.quiet > QUIET_SAMPLES
@@ -230,7 +234,7 @@ class Tiers:
             for processor in self.space.processors:
                 if processor.asked:  # another thread may have taken the word regions see
                     self.space.arena.leave.value = 1
-                if processor.running:
+                if processor.running and not processor.in_call:
                     processor.request(REQUEST_SAMPLE)
 
     # Hot blocks
@@ -281,11 +285,10 @@ class Tiers:
             folder = packs_folder(self.cache_name) if self.cache_name else ""
             kept = (folder, self.cache_name)
             send(self.worker.requests, (self.space.guest.name, *model, *kept))
-            _thread.start_new_thread(self._read, (self.worker,))
+            _start_thread(self._read, self.worker)
         return self.worker
 
     def _read(self, worker: Worker) -> None:
-        _block_signals()
         while True:
             message = receive(worker.results)
             if message is None:

@@ -76,6 +76,10 @@ class Abi:
         None where nothing has to be."""
         return None
 
+    def native_call(self, row: Row) -> int:
+        """How native code makes a call without a handler (runtime/system_calls.py); 0: not."""
+        raise NotImplementedError
+
     def open_flags(self, flags: int) -> int:
         """The host's flags of open(2) for the guest's."""
         return flags

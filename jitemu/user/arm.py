@@ -191,6 +191,11 @@ class Arm(Abi):
 
         return converting(row)
 
+    def native_call(self, row: Row) -> int:
+        from jitemu.user.registers32 import call_word
+
+        return call_word(row)
+
     def open_flags(self, flags: int) -> int:
         from jitemu.user.registers32 import open_flags
 

@@ -17,6 +17,15 @@ class ExitKind:
     ILLEGAL = 2
     FAULT = 3
     INTERRUPTED = 4
+    CALLED = 5
+    """The host has served a call, with a ``call_result`` that says more than it tells."""
+
+
+class StateWords(Protocol):
+    """Words by name."""
+
+    def __getitem__(self, name: str, /) -> int: ...
+    def __setitem__(self, name: str, value: int, /) -> None: ...
 
 
 class GuestCpu(Protocol):
@@ -32,6 +41,11 @@ class GuestCpu(Protocol):
     """At FAULT: SIGSEGV or SIGBUS."""
     fault_code: int
     """At FAULT: the si_code (SEGV_MAPERR, SEGV_ACCERR, BUS_ADRALN, ...)."""
+
+    @property
+    def state(self) -> StateWords:
+        """Words that native code shares: signal_mask, host_mask, caught, signals_queued."""
+        ...
 
     @property
     def pc(self) -> int:
@@ -61,6 +75,18 @@ class GuestCpu(Protocol):
         """At SYSCALL: the pc goes behind the calling instruction."""
         ...
 
+    def serve_natively(self, number: int, word: int, /) -> None:
+        """The processor may make the host's calls that this number stands for by itself.
+
+        ``word`` says how (runtime/system_calls.py).  SYSCALL is still possible.
+        """
+        ...
+
+    @property
+    def call_result(self) -> int:
+        """At CALLED: what the host has returned."""
+        ...
+
     def run(self) -> int:
         """Run until something needs the operating system.  The GIL is released meanwhile."""
         ...
@@ -83,6 +109,10 @@ class GuestCpu(Protocol):
 
     def fork(self) -> int:
         """Fork the host process: 0 in the child, where only this processor is left."""
+        ...
+
+    def note_signal(self) -> None:
+        """signals_queued = 1, seen by the thread before this returns; from any thread."""
         ...
 
     def release(self) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import os
 
+from jitemu.runtime.signal_sets import bit
 from jitemu.user.elf import is_guest_elf
 from jitemu.user.hostcalls import GuestError
-from jitemu.user.signals import SIG_IGN, bit, set_host_mask
+from jitemu.user.signals import SIG_IGN, set_host_mask
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -110,16 +110,9 @@ class Process:
         thread = self.current()
         for region in self.space.regions():
             if region.prot & PROT_EXEC and region.prot & PROT_WRITE and thread is not None:
-                if self._retried == (thread.tid, thread.cpu.pc):
-                    self._retried = (0, 0)
-                    return False
                 thread.cpu.invalidate(region.start, region.end - region.start)
                 found = True
-        if found and thread is not None:
-            self._retried = (thread.tid, thread.cpu.pc)
         return found
-
-    _retried = (0, 0)
 
     def run_main(self, thread: GuestThread) -> int:
         """Run the first thread; the process's exit status."""

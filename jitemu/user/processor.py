@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 
+from jitemu.ir.state import CALLS, EXIT_SYSCALL
 from jitemu.runtime.exits import (
     EXIT_BREAKPOINT,
+    EXIT_CALLED,
     EXIT_FENCE_I,
     EXIT_ILLEGAL,
     EXIT_REQUESTED,
-    EXIT_SYSCALL,
 )
 from jitemu.runtime.layouts import Control
 from jitemu.runtime.tiers import THRESHOLD, Pieces, Tiers
 from jitemu.runtime.user_processor import PAGE, UserProcessor, UserSpace
 from jitemu.user.cpu import ExitKind
-from jitemu.user.hostcalls import GuestFault, read_guest
+from jitemu.user.hostcalls import GuestFault, read_guest, signed
 from jitemu.user.memory import PROT_EXEC
 
 TYPE_CHECKING = False
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 _KINDS = {
     EXIT_SYSCALL: ExitKind.SYSCALL,
+    EXIT_CALLED: ExitKind.CALLED,
     EXIT_BREAKPOINT: ExitKind.BREAKPOINT,
     EXIT_ILLEGAL: ExitKind.ILLEGAL,
     EXIT_REQUESTED: ExitKind.INTERRUPTED,
@@ -44,11 +46,15 @@ class EngineCpu(UserProcessor):
     kept: ClassVar[tuple[tuple[str, int], ...]] = ()
     """Words of the state that a new thread gets from the one that made it, and how many."""
     word_mask: ClassVar[int] = (1 << 64) - 1
+    first_argument: ClassVar[int] = 0
+    """The register with a system call's first argument."""
 
     def __init__(self, space: UserSpace, tiers: Tiers | None) -> None:
         super().__init__(space)
         self.tiers = tiers
         self._x = self.state.at[space.guest.target.pinned_class]
+        self._calls = self.state.at["calls"]
+        self.state["call_arguments"] = self.state.address + 8 * (self._x + self.first_argument)
         if tiers is not None:
             tiers.attach(self, lambda: {"exact": int(space.exact)})
             self.requested = tiers.install
@@ -65,6 +71,20 @@ class EngineCpu(UserProcessor):
     def set_gpr(self, i: int, v: int, /) -> None:
         """A general register = the low bits of v."""
         self.state.words[self._x + i] = v & self.word_mask
+
+    def serve_natively(self, number: int, word: int, /) -> None:
+        """From now on native code makes the calls of this number."""
+        if number < CALLS:
+            self.state.words[self._calls + number] = word
+
+    def note_signal(self) -> None:
+        """A signal may be waiting for the thread to unblock it."""
+        self.native("note_signal")
+
+    @property
+    def call_result(self) -> int:
+        """What the host has returned for the call at pc."""
+        return signed(self.state["call_result"])
 
     def run(self) -> int:
         """Run until the operating system is needed."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from jitemu.runtime.layouts import native_call
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from jitemu.user.syscalls.table import Row
 
 _DIRECTORY, _NOFOLLOW, _DIRECT, _LARGE = 0o40000, 0o100000, 0o200000, 0o400000
 _FOR_HOST = {_DIRECTORY: 0o200000, _NOFOLLOW: 0o400000, _DIRECT: 0o40000, _LARGE: 0o100000}
@@ -27,6 +31,20 @@ def _signed(value: int) -> int:
 
 
 _SCALARS: dict[str, Callable[[int], int]] = {"oflags": open_flags, "off": _signed}
+
+
+_POINTERS = ("ptr", "path")
+_CONVERTED = {"rpath", "iovec", "loff", "oflags"}
+
+
+def call_word(row: Row) -> int:
+    """How native code makes a call; 0 where more is converted than pointers and signs."""
+    kinds = row.kinds
+    if row.host is None or any(":" in kind or kind in _CONVERTED for kind in kinds):
+        return 0
+    pointers = sum(1 << i for i, kind in enumerate(kinds) if kind in _POINTERS)
+    signed = sum(1 << i for i, kind in enumerate(kinds) if kind == "off")
+    return native_call(row.host, pointers, signed)
 
 
 def fetch(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 
+from jitemu.runtime.layouts import native_call
 from jitemu.user.abi import Abi, AltStack
 from jitemu.user.cpu import GuestCpu
 from jitemu.user.hostcalls import read_guest, write_guest
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from jitemu.user.process import Process
     from jitemu.user.run import UserConfig
     from jitemu.user.signals import Action, Item
+    from jitemu.user.syscalls.table import Row
     from jitemu.user.thread import GuestThread
 else:
     Protocol = object
@@ -87,6 +89,9 @@ class Riscv64(Abi):
     def fetch(self, cpu: GuestCpu, kinds: tuple[str, ...]) -> Callable[[], tuple[int, ...]]:
         gpr, registers = cpu.gpr, self.arguments[: len(kinds)]
         return lambda: tuple([gpr(i) for i in registers])
+
+    def native_call(self, row: Row) -> int:
+        return native_call(row.host) if row.host is not None and "rpath" not in row.kinds else 0
 
     def set_tls(self, cpu: GuestCpu, value: int) -> None:
         cpu.set_gpr(_TP, value)

@@ -27,6 +27,8 @@ class RiscvEngineCpu(EngineCpu):
         *(("ctx", 1), ("ctx_tag", 1)),
     )
 
+    first_argument = 10
+
     def __init__(self, space: UserSpace, tiers: Tiers | None) -> None:
         super().__init__(space, tiers)
         self._f = self.state.at["f"]

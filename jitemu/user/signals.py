@@ -18,6 +18,7 @@ import os
 import struct
 from ctypes import addressof, create_string_buffer
 
+from jitemu.runtime.signal_sets import HARDWARE, NEVER_MASKED, POKE, bit, set_of
 from jitemu.user.hostcalls import host_call, libc
 
 TYPE_CHECKING = False
@@ -35,30 +36,13 @@ SA_RESTART, SA_NODEFER, SA_RESETHAND = 0x10000000, 0x40000000, 0x80000000
 SI_USER, SI_KERNEL, SI_TKILL = 0, 0x80, -6
 
 SIGINFO_SIZE = 128
-POKE = 64
 _SYS_SIGPROCMASK, _SYS_SIGTIMEDWAIT, _SYS_TGKILL = 14, 128, 234
 _SIG_SETMASK = 2
 _LAST = 64
 
 
-def bit(number: int) -> int:
-    """A signal's bit in a 64-bit set."""
-    return 1 << (number - 1)
-
-
-def _set_of(*names: str) -> int:
-    return sum(bit(int(getattr(signal, name))) for name in names)
-
-
-UNBLOCKABLE = _set_of("SIGKILL", "SIGSTOP")
-_IGNORED_BY_DEFAULT = _set_of("SIGCHLD", "SIGURG", "SIGWINCH", "SIGCONT")
-_STOPS = _set_of("SIGSTOP", "SIGTSTP", "SIGTTIN", "SIGTTOU")
-_HARDWARE = _set_of("SIGSEGV", "SIGBUS")
-"""The engine's own handlers are on these."""
-VIRTUAL = bit(32) | bit(33) | bit(POKE) | _HARDWARE
-"""Never set up in the host: the host's libc or jitemu has them.  The guest can send them to
-itself."""
-_NEVER_MASKED = UNBLOCKABLE | VIRTUAL
+_IGNORED_BY_DEFAULT = set_of("SIGCHLD", "SIGURG", "SIGWINCH", "SIGCONT")
+_STOPS = set_of("SIGSTOP", "SIGTSTP", "SIGTTIN", "SIGTTOU")
 _POKE_FIRST, _POKE_SLOWEST = 1_000_000, 50_000_000  # nanoseconds
 
 # Not restarted after a handler even with SA_RESTART (signal(7)).
@@ -173,7 +157,7 @@ class Signals:
             # Python ignores these two; what they were is known from an execve only.
             host_action(number, SIG_IGN if inherited & bit(number) else SIG_DFL)
         for number in range(1, _LAST + 1):
-            if not bit(number) & _NEVER_MASKED and host_ignores(number):
+            if not bit(number) & NEVER_MASKED and host_ignores(number):
                 self.actions[number] = Action(SIG_IGN)
 
     # -- actions ------------------------------------------------------------------------
@@ -182,9 +166,9 @@ class Signals:
         """The guest calls sigaction."""
         self.actions[number] = action
         thread = self.process.current()
-        if bit(number) & _HARDWARE and action.handler > SIG_IGN and thread is not None:
+        if bit(number) & HARDWARE and action.handler > SIG_IGN and thread is not None:
             thread.cpu.see_faults()
-        if bit(number) & _NEVER_MASKED:
+        if bit(number) & NEVER_MASKED:
             return
         flags = action.flags & (SA_NOCLDSTOP | SA_NOCLDWAIT)
         before = self.caught
@@ -224,7 +208,7 @@ class Signals:
 
     def host_mask(self, guest_mask: int) -> int:
         """The host mask that goes with a thread's guest mask."""
-        return (guest_mask | self.caught) & ~_NEVER_MASKED
+        return (guest_mask | self.caught) & ~NEVER_MASKED
 
     # -- the watcher ----------------------------------------------------------------------
 
@@ -243,7 +227,7 @@ class Signals:
             self.start_watcher()
 
     def _watch(self) -> None:
-        set_host_mask(((1 << 64) - 1) & ~_NEVER_MASKED)
+        set_host_mask(((1 << 64) - 1) & ~NEVER_MASKED)
         self._watcher = host_call(186)
         info = create_string_buffer(128)
         wanted = ctypes.c_uint64()
@@ -279,6 +263,8 @@ class Signals:
         if item.number < 32 and any(other.number == item.number for other in queue):
             return
         queue.append(item)
+        for thread in [to] if to else list(self.process.threads.values()):
+            thread.cpu.note_signal()  # before its mask is read
         if to is not None:
             if not to.mask & bit(item.number) or to.mask_waited & bit(item.number):
                 self._wake_surely(to)

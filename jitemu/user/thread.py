@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from ctypes import addressof, c_uint64, create_string_buffer
 
+from jitemu.runtime.signal_sets import UNBLOCKABLE, bit
 from jitemu.user.cpu import ExitKind, GuestCpu
 from jitemu.user.hostcalls import GuestFault, host_call
 from jitemu.user.signals import (
@@ -16,15 +17,13 @@ from jitemu.user.signals import (
     SIG_DFL,
     SIG_IGN,
     SIGINFO_SIZE,
-    UNBLOCKABLE,
     Action,
     Item,
-    bit,
     fault_info,
     make_info,
     set_host_mask,
 )
-from jitemu.user.syscalls.table import bind
+from jitemu.user.syscalls.table import ROWS, bind, finish
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +38,9 @@ _SYS_GETTID, _SYS_SIGTIMEDWAIT = 186, 128
 _OF_WRITES = bit(int(signal.SIGPIPE)) | bit(int(signal.SIGXFSZ))
 _SS_ONSTACK, _SS_DISABLE = 1, 2
 _ILL_ILLOPC, _TRAP_BRKPT = 1, 1
-_SYSCALL = ExitKind.SYSCALL
+_NO_MASK = (1 << 64) - 1
+"""A host's mask that it never has."""
+_SYSCALL, _CALLED, _INTERRUPTED = ExitKind.SYSCALL, ExitKind.CALLED, ExitKind.INTERRUPTED
 
 
 class ThreadExit(Exception):
@@ -78,7 +79,8 @@ class Waiting:
         thread = self._thread
         if self._mask is None or kind is not None:
             return
-        thread.pending = thread.pending or thread.deliverable()
+        if thread.deliverable():
+            thread.pending = True
         if not thread.pending:
             thread.end_wait()
 
@@ -91,16 +93,18 @@ class GuestThread:
         self.abi = process.abi
         self.cpu = cpu
         self.tid = 0
+        self.cpu.state["host_mask"] = _NO_MASK
         self.mask = mask
         self.mask_waited = 0
         """Blocked signals that the thread is waiting for in rt_sigtimedwait."""
-        self._host_mask = -1
         self.stale_mask = False
         self.queue: list[Item] = []
         self.pending = False
         """There may be a signal to deliver: look at the queues."""
         self.interrupted_call = ""
         """The call that ended with EINTR; pc and registers are still those of the call."""
+        self.again = False
+        """The call at pc is made for the second time, the last."""
         self.saved_mask: int | None = None
         """The mask to go back to after a wait with a mask of its own."""
         self.alt_stack = (0, _SS_DISABLE, 0)
@@ -114,24 +118,37 @@ class GuestThread:
         self.tid = host_call(_SYS_GETTID)
         self.process.adopt(self)
         self.apply_mask()
+        self._queued()
 
     def loop(self) -> None:
         """Run the guest until the thread ends (ThreadExit, ProcessExit)."""
-        cpu, serve, number_of = self.cpu, self._serve, self.cpu.gpr
+        cpu, number_of = self.cpu, self.cpu.gpr
         place = self.abi.number
         run = cpu.run
         while True:
             kind = run()
             if kind == _SYSCALL:
-                number = number_of(place)
-                call = serve.get(number)
-                if call is None:
-                    call = serve[number] = bind(self, number)
-                call()
-            elif kind != ExitKind.INTERRUPTED:
+                self._call(number_of(place))()
+            elif kind == _CALLED:
+                finish(self, ROWS[self.abi.name][number_of(place)], cpu.call_result)
+                if self._queued():
+                    self.pending = True
+            elif kind != _INTERRUPTED:
                 self._trap(kind)
             if self.pending or self.interrupted_call:
                 self.deliver()
+
+    def _call(self, number: int) -> Callable[[], None]:
+        call = self._serve.get(number)
+        if call is None:
+            call = self._serve[number] = bind(self, number)
+        return call
+
+    def serve_again(self) -> None:
+        """Make the call at pc once more."""
+        self.again = True
+        self._call(self.cpu.gpr(self.abi.number))()
+        self.again = False
 
     def _trap(self, kind: int) -> None:
         cpu = self.cpu
@@ -145,25 +162,45 @@ class GuestThread:
 
     # -- masks ----------------------------------------------------------------------------
 
+    @property
+    def mask(self) -> int:
+        """The guest's; native code may change it too."""
+        return self.cpu.state["signal_mask"]
+
+    @mask.setter
+    def mask(self, mask: int) -> None:
+        self.cpu.state["signal_mask"] = mask
+
     def apply_mask(self) -> None:
         """Give the calling host thread the mask that the guest's stands for."""
         self.stale_mask = False
+        state = self.cpu.state
+        state["caught"] = self.process.signals.caught
         wanted = self.process.signals.host_mask(self.mask)
-        if wanted != self._host_mask:
-            self._host_mask = wanted
+        if wanted != state["host_mask"]:
+            state["host_mask"] = wanted
             set_host_mask(wanted)
 
     def forget_host_mask(self) -> None:
         """The host thread's mask was changed from outside: set it anew."""
-        self._host_mask = -1
+        self.cpu.state["host_mask"] = _NO_MASK
         self.apply_mask()
 
     def set_mask(self, mask: int) -> None:
         """A new guest mask; what it lets through is delivered before the guest goes on."""
         self.mask = mask & ~UNBLOCKABLE
         self.apply_mask()
-        if self.queue or self.process.signals.queue:
+        if self._queued():
             self.pending = True
+
+    def _queued(self) -> bool:
+        """There are signals, blocked or not; native code knows it too."""
+        state = self.cpu.state
+        state["signals_queued"] = 0  # first: more may come at any time
+        found = bool(self.queue or self.process.signals.queue)
+        if found:
+            state["signals_queued"] = 1
+        return found
 
     def waiting(self, mask: int | None) -> Waiting:
         """A call that waits with another mask (ppoll): gives the address of the host's.
@@ -231,6 +268,7 @@ class GuestThread:
                 call = ""
             self._enter_handler(item, action)
         self.end_wait()
+        self._queued()
 
     def _settle(self, call: str, action: Action) -> None:
         """A handler runs: the interrupted call fails, unless SA_RESTART repeats it."""

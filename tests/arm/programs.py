@@ -11,8 +11,8 @@ from pathlib import Path
 
 from jitemu.frontends.arm.cpu import parse_cpu
 from jitemu.hostmemory import libc
+from jitemu.ir.state import EXIT_SYSCALL
 from jitemu.runtime.engine import CodeSpace
-from jitemu.runtime.exits import EXIT_SYSCALL
 from jitemu.runtime.guest_arm import arm_user
 from jitemu.runtime.setup import translation_for
 from jitemu.runtime.tiers import Pieces, Tiers

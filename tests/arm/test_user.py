@@ -44,7 +44,7 @@ def run(words: Sequence[str | Path]) -> subprocess.CompletedProcess[str]:
 
 @needs_tools
 @pytest.mark.parametrize("flags", ["-marm", "-mthumb"])
-@pytest.mark.parametrize("name", ["threads", "signals"])
+@pytest.mark.parametrize("name", ["threads", "signals", "blocking"])
 def test_programs(build: Build, name: str, flags: str) -> None:
     wanted = (PROGRAMS / f"{name}.expected").read_text()
     done = run((*ENGINE, build(name, flags)))

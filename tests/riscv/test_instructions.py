@@ -11,9 +11,10 @@ import random
 import pytest
 
 from jitemu.frontends.riscv.extensions import decoder_for, parse_cpu
-from jitemu.frontends.riscv.i import EXIT_BREAKPOINT, EXIT_SYSCALL
+from jitemu.frontends.riscv.i import EXIT_BREAKPOINT
 from jitemu.frontends.riscv.state import isa
 from jitemu.frontends.riscv.zifencei import EXIT_FENCE_I
+from jitemu.ir.state import EXIT_SYSCALL
 from jitemu.isa import Decoded, Instruction
 from tests.riscv import oracle
 from tests.riscv.operands import CODE, SCRATCH, SCRATCH_SIZE, kind_of, ops_of, random_fields, word

@@ -15,11 +15,11 @@ import pytest
 from tests.user.conftest import PROGRAMS, run_with
 
 Build = Callable[..., Path]
-EXIT = {"code": 0, "signals": 0, "threads": 3, "calls": 0}
+EXIT = {"code": 0, "signals": 0, "threads": 3, "calls": 0, "blocking": 0}
 
 
 def expected(name: str) -> str:
-    """What QEMU's user mode (signals, threads) or Linux itself (calls) gives."""
+    """What QEMU's user mode (signals, threads, blocking) or Linux itself (calls) gives."""
     text = (PROGRAMS / f"{name}.expected").read_text()
     status = os.stat("/etc/passwd")
     first = f"stat {status.st_size} {status.st_mode:o} {status.st_nlink} 1"
@@ -35,6 +35,7 @@ def expected(name: str) -> str:
         ("calls", "engine"),
         ("threads", "engine"),
         ("signals", "engine"),
+        ("blocking", "engine"),
         ("code", "engine"),
     ],
 )

@@ -10,7 +10,7 @@ import unicorn
 import unicorn.riscv_const as rv
 import unicorn.unicorn_py3.unicorn as engine
 
-from jitemu.user.cpu import ExitKind
+from jitemu.user.cpu import ExitKind, StateWords
 from jitemu.user.hostcalls import read_guest
 from jitemu.user.memory import PROT_EXEC, PROT_READ, PROT_WRITE, GuestSpace
 from jitemu.user.run import UserConfig
@@ -28,6 +28,7 @@ class UnicornCpu:
     def __init__(self, space: GuestSpace) -> None:
         self.space = space
         self.fault_address = self.fault_signal = self.fault_code = 0
+        self.state: StateWords = {}
         self._kicked = False
         self._running = False
         self._open()
@@ -100,6 +101,14 @@ class UnicornCpu:
 
     def set_fpr(self, i: int, v: int, /) -> None:
         self.uc.reg_write(_F[i], v)
+
+    call_result = 0
+
+    def note_signal(self) -> None:
+        """Python looks by itself."""
+
+    def serve_natively(self, number: int, word: int, /) -> None:
+        """It makes no calls by itself."""
 
     def run(self) -> int:
         self._sync()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jitemu.ir.code import Attr, Block, Function, Op, Value
 from jitemu.ir.passes.replace import Replacements
 
-CLOBBERS = frozenset({"call", "hostcall", "hstore", "hxchg", "setelem"})
+CLOBBERS = frozenset({"call", "copybytes", "hostcall", "hostsyscall", "hstore", "hxchg", "setelem"})
 """Ops after which any register may be another: natives write the state's arrays."""
 
 Known = dict[tuple[Attr, Attr], Value]

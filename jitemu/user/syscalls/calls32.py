@@ -7,6 +7,7 @@ import struct
 from ctypes import addressof, create_string_buffer
 
 from jitemu.light import partial
+from jitemu.runtime.signal_sets import UNBLOCKABLE, bit
 from jitemu.user.hostcalls import (
     host_call,
     host_pointer,
@@ -19,7 +20,7 @@ from jitemu.user.hostcalls import (
 )
 from jitemu.user.layouts32 import LAYOUTS
 from jitemu.user.registers32 import guest_open_flags, open_flags
-from jitemu.user.signals import SIGINFO_SIZE, UNBLOCKABLE, bit
+from jitemu.user.signals import SIGINFO_SIZE
 from jitemu.user.syscalls.files import host_path
 from jitemu.user.syscalls.polling import read_mask
 from jitemu.user.syscalls.process import limits

@@ -7,6 +7,8 @@ import os
 import struct
 from ctypes import addressof, c_uint64, create_string_buffer
 
+from jitemu.runtime.layouts import NativeCall
+from jitemu.runtime.signal_sets import UNBLOCKABLE, VIRTUAL, bit
 from jitemu.user.hostcalls import (
     host_call,
     read_guest,
@@ -15,18 +17,7 @@ from jitemu.user.hostcalls import (
     write_guest,
     write_word,
 )
-from jitemu.user.signals import (
-    SI_TKILL,
-    SI_USER,
-    SIG_DFL,
-    SIGINFO_SIZE,
-    UNBLOCKABLE,
-    VIRTUAL,
-    Action,
-    Item,
-    bit,
-    make_info,
-)
+from jitemu.user.signals import SI_TKILL, SI_USER, SIG_DFL, SIGINFO_SIZE, Action, Item, make_info
 from jitemu.user.syscalls.table import handles, passes
 
 TYPE_CHECKING = False
@@ -69,7 +60,7 @@ def rt_sigaction(thread: GuestThread, number: int, new: int, old: int, size: int
     return 0
 
 
-@handles("rt_sigprocmask 135 175 14 sighow ptr ptr size")
+@handles("rt_sigprocmask 135 175 14 sighow ptr ptr size", NativeCall.SET_MASK)
 def rt_sigprocmask(thread: GuestThread, how: int, new: int, old: int, size: int) -> int:
     """rt_sigprocmask(2)."""
     if size != 8:

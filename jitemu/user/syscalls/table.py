@@ -43,11 +43,14 @@ class Row:
         host: int | None,
         kinds: tuple[str, ...],
         handler: Handler | None,
+        native: int = 0,
     ) -> None:
         self.name = name
         self.host = host
         self.kinds = kinds
         self.handler = handler
+        self.native = native
+        """How native code serves what it can of a call with a handler (NativeCall)."""
 
 
 GUESTS = ("riscv64", "arm")
@@ -55,11 +58,11 @@ ROWS: dict[str, dict[int, Row]] = {guest: {} for guest in GUESTS}
 """Guest -> its number -> row."""
 
 
-def _parse(text: str, handler: Handler | None) -> None:
+def _parse(text: str, handler: Handler | None, native: int = 0) -> None:
     name, *words = text.split()
     host = words[len(GUESTS)]
     kinds = tuple(words[len(GUESTS) + 1 :])
-    row = Row(name, None if host == "-" else int(host), kinds, handler)
+    row = Row(name, None if host == "-" else int(host), kinds, handler, native)
     for guest, number in zip(GUESTS, words, strict=False):
         if number != "-":
             if int(number) in ROWS[guest]:
@@ -73,11 +76,11 @@ def passes(text: str) -> None:
         _parse(line, None)
 
 
-def handles(text: str) -> Callable[[H], H]:
-    """The decorated function serves this row."""
+def handles(text: str, native: int = 0) -> Callable[[H], H]:
+    """The decorated function serves this row, or what native code leaves of it."""
 
     def register(handler: H) -> H:
-        _parse(text, handler)
+        _parse(text, handler, native)
         return handler
 
     return register
@@ -99,37 +102,32 @@ def guarded(handler: Handler, thread: GuestThread, args: tuple[int, ...]) -> int
         return -errno.EINVAL
 
 
+def finish(thread: GuestThread, row: Row, result: int) -> None:
+    """End a call with its result, if it has ended."""
+    if result == _EINTR:
+        thread.interrupted_call = row.name
+        return
+    if result == _EFAULT and not thread.again and thread.process.unguard_code():
+        thread.serve_again()  # before any code is made, which would be guarded
+        return
+    if result in _OF_WRITES:
+        thread.fetch_own_signal()
+    thread.cpu.set_gpr(thread.abi.arguments[0], result)
+    thread.cpu.pass_call()
+
+
 def _pass(thread: GuestThread, row: Row) -> Callable[[], None]:
-    """The closure of a pass-through row, unrolled by arity: this is the hot path."""
-    cpu, host = thread.cpu, row.host
-    gpr, set_gpr, pass_call = cpu.gpr, cpu.set_gpr, cpu.pass_call
+    """The closure of a pass-through row."""
+    gpr, host = thread.cpu.gpr, row.host
     count = len(row.kinds)
     call = RAW[count]
     registers = thread.abi.arguments[:count]
-    into, second, third, *_ = thread.abi.arguments
 
-    def finish(result: int) -> None:
-        if result == -1:
-            result = -get_errno()
-            if result == _EINTR:
-                thread.interrupted_call = row.name
-                return
-            if result == _EFAULT and thread.process.unguard_code():
-                return
-            if result in _OF_WRITES:
-                thread.fetch_own_signal()
-        set_gpr(into, result)
-        pass_call()
+    def serve() -> None:
+        result = call(host, *[gpr(i) for i in registers])
+        finish(thread, row, -get_errno() if result == -1 else result)
 
-    if count == 0:
-        return lambda: finish(call(host))
-    if count == 1:
-        return lambda: finish(call(host, gpr(into)))
-    if count == 2:
-        return lambda: finish(call(host, gpr(into), gpr(second)))
-    if count == 3:
-        return lambda: finish(call(host, gpr(into), gpr(second), gpr(third)))
-    return lambda: finish(call(host, *[gpr(i) for i in registers]))
+    return serve
 
 
 def _pass_with_path(thread: GuestThread, row: Row) -> Callable[[], None]:
@@ -151,23 +149,12 @@ def _pass_with_path(thread: GuestThread, row: Row) -> Callable[[], None]:
 
 
 def _handled(thread: GuestThread, row: Row, handler: Handler) -> Callable[[], None]:
-    cpu, into = thread.cpu, thread.abi.arguments[0]
-    set_gpr, pass_call = cpu.set_gpr, cpu.pass_call
-    fetch = thread.abi.fetch(cpu, row.kinds)
+    fetch = thread.abi.fetch(thread.cpu, row.kinds)
 
     def serve() -> None:
         result = guarded(handler, thread, fetch())
-        if result is None:
-            return
-        if result == _EINTR:
-            thread.interrupted_call = row.name
-            return
-        if result == _EFAULT and thread.process.unguard_code():
-            return
-        if result in _OF_WRITES:
-            thread.fetch_own_signal()
-        set_gpr(into, result)
-        pass_call()
+        if result is not None:
+            finish(thread, row, result)
 
     return serve
 
@@ -189,6 +176,9 @@ def bind(thread: GuestThread, number: int) -> Callable[[], None]:
         from jitemu.user.strace import traced
 
         return traced(thread, row, serve)
+    word = row.native if row.handler else thread.abi.native_call(row)
+    if word:
+        thread.cpu.serve_natively(number, word)
     return serve
 
 
