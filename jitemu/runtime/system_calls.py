@@ -103,6 +103,8 @@ def behind_call(s: RuntimeState) -> int:
 @native
 def user_system_call(s: RuntimeState) -> int:
     """Host address to go on at from a system call at pc; exit_reason is EXIT_SYSCALL."""
+    if s.call_arguments == 0:  # whoever runs this state serves all calls
+        return s.exit
     number = load64(s.call_arguments + _NUMBER_AT)
     if number >= CALLS:
         return s.exit

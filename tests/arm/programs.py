@@ -126,7 +126,6 @@ def _regions(space: CodeSpace, memory: Memory, threshold: int, processor: UserPr
 
 def _serve(processor: UserProcessor) -> bytes:
     words, r = processor.state.words, processor.state.at["r"]
-    processor.state["call_arguments"] = processor.state.address + 8 * r
     words[r + 13] = STACK + STACK_SIZE - 64
     written = b""
     while True:
