@@ -280,6 +280,6 @@ def test_who_may_use_what(rig: Rig) -> None:
 
 def test_help_comes_from_the_table() -> None:
     assert module.listing().splitlines()[1:] == [f"  {kind}" for kind in module.KINDS]
-    assert "  reconnect=seconds" in module.listing_of("socket")
+    assert "  reconnect=<seconds>" in module.listing_of("socket")
     with pytest.raises(UserError):
         module.listing_of("modem")
