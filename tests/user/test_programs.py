@@ -70,6 +70,15 @@ asm(".globl _start\\n_start:\\nmv a0, sp\\ncall start");
 
 
 @pytest.mark.skipif(shutil.which("qemu-riscv64") is None, reason="needs qemu-user")
+def test_clocks(build: Build) -> None:
+    program = build("clocks")
+    qemu = subprocess.run(["qemu-riscv64", program], capture_output=True, text=True, timeout=60)
+    done = run_with("engine", program)
+    assert (done.stdout, done.returncode) == (qemu.stdout, 0)
+    assert "0: 0 1, null 14" in done.stdout
+
+
+@pytest.mark.skipif(shutil.which("qemu-riscv64") is None, reason="needs qemu-user")
 @pytest.mark.parametrize("threshold", ["0", "2"])
 def test_rounding_modes(build: Build, threshold: str) -> None:
     """Also those that the host does not have: to max magnitude, and the reserved ones."""

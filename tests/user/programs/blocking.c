@@ -36,8 +36,9 @@ static void every(long microseconds)
 {
     struct itimerval timer = {{0, microseconds}, {0, microseconds}};
     setitimer(ITIMER_REAL, &timer, 0);
-    if (!microseconds)
-        usleep(50000);
+    struct timespec left = {0, 50000000};
+    while (!microseconds && nanosleep(&left, &left))
+        ; /* the last one may be on its way, and the one before it ends a wait */
 }
 
 /* A child that sends a signal, waits until it was handled, and so on; then it does `last`. */
