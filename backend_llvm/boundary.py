@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from jitemu.backend_llvm.banks import UNCHANGED, Banks, Unit
-from jitemu.backend_llvm.convention import CC, arguments, parameters
+from jitemu.backend_llvm.convention import CC, MAX_PINNED, arguments, parameters
 from jitemu.backend_llvm.lifting import Lifted, Request
 from jitemu.backend_llvm.loops import Place
 from jitemu.backend_llvm.narrow import Register, narrow_registers, register_of
@@ -58,6 +58,7 @@ class BoundaryLowering(StencilLowering):
         """(word of the state, bits that must be 0 in it)"""
         self.registers: set[Register] = set()
         self.registers.update((target.pinned_class, pin) for pin in target.pinned)
+        assert len(target.pinned) <= MAX_PINNED
         self.parameters = parameters(len(target.pinned) + 1)
         self.number = f"%p{len(target.pinned)}"
         """The last parameter: the number of the entry."""

@@ -17,6 +17,7 @@ KEEPING = "preserve_mostcc"
 SLOW = ".slow"
 """Of the names of native functions' entries with operands and result in the state."""
 MAX_PINNED = 8
+"""The ninth is the number of the entry, where a region is entered."""
 
 HOST_REGISTERS = ("r13", "rbp", "r12", "rbx", "r14", "rsi", "rdi", "r8", "r9", "r15")
 """Where ghccc passes the state and the pinned registers, in order; r15 is a region's alone."""

@@ -84,7 +84,8 @@ class Lifted:
 
 
 class Lifter:
-    """Follows direct control flow from a head and builds every instruction's micro-ops."""
+    """Follows control flow from a head, indirect jumps as far as they were seen, and builds every
+    instruction's micro-ops."""
 
     def __init__(self, target: Target, decoder: Decoder, read: ReadCode, request: Request) -> None:
         self.target = target
@@ -137,18 +138,23 @@ class Lifter:
 
     def _seen(self, jumps: Iterable[Place]) -> list[Place]:
         """Where some indirect jumps went, the most frequent place first."""
+        counts = self._counts(jumps)
+        return [(0, target) for target in sorted(counts, key=counts.__getitem__, reverse=True)]
+
+    def _counts(self, jumps: Iterable[Place]) -> dict[int, int]:
+        """How often they were seen to go where."""
         counts: dict[int, int] = {}
         for _, pc in jumps:
             for target, count in self.request.jumps.get(pc, {}).items():
                 counts[target] = counts.get(target, 0) + count
-        self.samples = sum(counts.values())
-        return [(0, target) for target in sorted(counts, key=counts.__getitem__, reverse=True)]
+        return counts
 
     @property
     def premature(self) -> bool:
         """It is not yet known well where the region's jumps through tables go."""
-        self._seen(self.table_jumps)
-        return bool(self.table_jumps) and self.samples < ENOUGH_SAMPLES
+        if not self.table_jumps:
+            return False
+        return sum(self._counts(self.table_jumps).values()) < ENOUGH_SAMPLES
 
     def _goes_home(self, item: Lifted) -> bool:
         """A jump to a computed address is a return: by the link register or the stack."""
@@ -290,8 +296,11 @@ class Lifter:
         found += [(frame, pc) for pc in self._recursions.get(frame, ())]
         if frame == 0:
             found += self._seen([place])
-        known = [other for other in found if other in self.lifted][:MOST_COMPARED]
-        return list({other[1]: other for other in reversed(known)}.values())[::-1]
+        first: dict[int, Place] = {}
+        for other in found:
+            if other in self.lifted:
+                first.setdefault(other[1], other)
+        return list(first.values())[:MOST_COMPARED]
 
     @cached_property
     def table_targets(self) -> list[Place]:
