@@ -50,6 +50,13 @@ class Region:
 
 
 def read_object(data: bytes) -> Blob:
+    """An object's code and read-only data as one blob, linked to itself."""
+    blob = lay_out(data)
+    link_self(blob)
+    return blob
+
+
+def lay_out(data: bytes) -> Blob:
     """Lay an object's code and read-only data out as one blob.
 
     Relocations against its own sections name the symbol "" and carry the offset in the
@@ -92,11 +99,10 @@ def read_object(data: bytes) -> Blob:
             else:
                 blob.relocations.append((offset, kind, symbol.name, addend))
     blob.code = bytes(code)
-    _link_self(blob)
     return blob
 
 
-def _link_self(blob: Blob) -> None:
+def link_self(blob: Blob) -> None:
     """Resolve what is relative to the blob itself."""
     code = bytearray(blob.code)
     rest: list[Relocation] = []

@@ -8,6 +8,7 @@ into the runtime (CSRs, system calls) are not lifted: the region ends before the
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from jitemu.backend_llvm.boundary import BoundaryLowering
 from jitemu.backend_llvm.convention import CC, arguments
@@ -16,7 +17,7 @@ from jitemu.backend_llvm.lifting import Lifted, Lifter, ReadCode, Request
 from jitemu.backend_llvm.loops import Place, find_loops
 from jitemu.backend_llvm.lowering import declarations, llvm_type
 from jitemu.backend_llvm.narrow import Register
-from jitemu.backend_llvm.objects import Region, read_object
+from jitemu.backend_llvm.objects import Blob, Region, read_object
 from jitemu.backend_llvm.stencils import METADATA, Target
 from jitemu.ir.code import WIDTHS, Op
 from jitemu.isa import Decoder
@@ -334,6 +335,9 @@ def _name(place: Place) -> str:
 ATTRIBUTES = '"no-builtins" null_pointer_is_valid'
 """Guest address 0 is an address like others."""
 
+PASSES = "region"
+"""The pipeline of ``compile_text`` for regions."""
+
 FIRST_LOOP = 100
 """Number of the metadata before those of loops, two for each."""
 
@@ -370,21 +374,47 @@ def region_text(
     return head + declarations(body) + "\n" + body + metadata, exits
 
 
-def compile_region(
-    target: Target, decoder: Decoder, read: ReadCode, request: Request
-) -> Region | None:
-    """Lift and compile; None if there is nothing to lift at the head, or not yet."""
-    from jitemu.backend_llvm.target import compile_text
+@dataclass(frozen=True)
+class Draft:
+    """A region before LLVM: its module, and what becomes of the code made from that."""
 
+    request: Request
+    text: str
+    exits: list[int]
+    entries: list[int]
+    covered: list[tuple[int, int]]
+    instructions: int
+
+    def region(self, blob: Blob) -> Region:
+        """The region, with its code."""
+        rest = (self.exits, self.entries, self.covered, self.instructions)
+        return Region(self.request.head, blob, *rest)
+
+
+def draft_region(
+    target: Target, decoder: Decoder, read: ReadCode, request: Request
+) -> Draft | None:
+    """Lift; None if there is nothing to lift at the head, or not yet."""
     lifter = Lifter(target, decoder, read, request)
     lifted = lifter.run()
     if not lifted or (request.patient and lifter.premature):
         return None
     entries = lifter.entries()
     text, exits = region_text(target, request, lifter, entries)
-    blob = read_object(compile_text(text, "region"))
     covered = merge_spans((decoder.address_of(item.pc), item.length) for item in lifted.values())
-    return Region(request.head, blob, exits, entries, covered, len(lifted))
+    return Draft(request, text, exits, entries, covered, len(lifted))
+
+
+def compile_region(
+    target: Target, decoder: Decoder, read: ReadCode, request: Request
+) -> Region | None:
+    """Lift and compile; None if there is nothing to lift at the head, or not yet."""
+    from jitemu.backend_llvm.target import compile_text
+
+    draft = draft_region(target, decoder, read, request)
+    if draft is None:
+        return None
+    return draft.region(read_object(compile_text(draft.text, PASSES)))
 
 
 def merge_spans(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -1,13 +1,15 @@
 """Random blocks, fast: instructions come from a pool of encodings made once.
 
 A block reads and writes memory through ``BASES`` alone, loops by counting ``COUNTER``
-down, and calls functions behind its end through x1, so it ends.
+down or another register to a bound, and calls functions behind its end through x1, so it ends.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+import struct
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass, field
 
 from jitemu.frontends.riscv.state import PINNED, isa
 from jitemu.isa import Decoder, Fields, Instruction
@@ -44,6 +46,23 @@ INTEGER = ("i", "m", "a", "c")
 QEMU_HAS = (*INTEGER, "f", "d", "zba", "zbb", "zbc", "zbs", "zicsr", "zifencei")
 OWN = (*QEMU_HAS, "zicond", "zicboz", "zihintpause")
 FLOAT_CSRS = (1, 2, 3)
+BRANCHES = ("beq", "bne", "blt", "bge", "bltu", "bgeu")
+KEEPERS = (5, 6, 7, 10, 11, 12, 13, 14, 16, 20, 28)
+"""Registers that loops count with, and the like: some pinned, some not."""
+UNITS = ("sbljcirdtgkf", (66, 10, 4, 3, 3, 3, 3, 2, 1, 1, 2, 2))
+"""What blocks are made of, and how often: s straight, b branch forward, l count and branch back,
+j jal, i jalr, d compressed jump, r reservation, c call of a leaf, f of a function that calls
+others or itself, t jump through a table, g the same that may go back, k counted loop."""
+LENGTHS = (2, 4, 8, 12, 16, 24)
+"""Units of a block."""
+SHORT = (1, 1, 2, 2, 2, 3, 3, 4, 5, 8)
+LONG, LONG_SHARE = 330, 0.0005
+"""More instructions than a region has by itself, in a loop; rarely."""
+SAFE = 320
+"""Bytes at the window's start that loads and stores through ``BASES`` do not reach."""
+MOST_ROUNDS = 300
+MANY_ROUNDS = 9000
+"""Iterations of counted loops; the greater number, which is more than a chunk, rarely."""
 _ENCODINGS = 80
 _VALUES = 8192
 
@@ -89,6 +108,8 @@ class Pool:
         ]
         self.names = frozenset(i.name for i in chosen)
         self.kinds: dict[str, list[list[bytes]]] = {"plain": [], "memory": [], "short": []}
+        self.written: dict[bytes, int] = {}
+        """By encoding: the x register that it writes, if it does."""
         for insn in chosen:
             self._add(insn)
         self.has_compressed = "c" in wanted
@@ -114,7 +135,11 @@ class Pool:
         for _ in range(200):
             data = insn.encode(**self.fields(insn))
             if self.allowed(data):
-                return data.to_bytes(insn.width // 8, "little")
+                code = data.to_bytes(insn.width // 8, "little")
+                decoded = self.decoder.decode(data)
+                if decoded is not None and writes_x(decoded.insn):
+                    self.written[code] = decoded.fields["rd"]
+                return code
         return b""
 
     def fields(self, insn: Instruction) -> Fields:
@@ -158,21 +183,119 @@ class Pool:
         return fields["rs1"] in BASES and -REACH <= fields.get("imm", 0) < REACH
 
 
+@dataclass
+class Count:
+    """How a loop counts."""
+
+    kind: str
+    step: int
+    start: int
+    bound: int
+    branch: str
+    swapped: bool
+    rounds: int = 0
+
+    EDGES = (0, 1 << 31, 1 << 32, 1 << 63, (1 << 64) - (1 << 31))
+    STEPS = (1, -1, 2, -2, 3, -3, 4, -4, 8, 24, -24, 260, 2047, -2048)
+    KINDS = ("addi", "addi", "addiw", "add", "addw", "sub", "subw")
+
+    @classmethod
+    def random(cls, rng: random.Random, most: int) -> Count:
+        """One of at most so many rounds, near the edges of the number ranges."""
+        while True:
+            step = rng.choice(cls.STEPS)
+            start = rng.choice(cls.EDGES) + rng.choice(
+                (rng.randint(-9, 9), rng.randint(-3000, 3000))
+            )
+            bound = start + step * rng.randint(0, most)
+            if rng.random() < 0.3:
+                bound += rng.randint(-3, 3)
+            if rng.random() < 0.3:  # as 32-bit sums get there
+                bound = _signed(bound, 32)
+            kind, branch = rng.choice(cls.KINDS), rng.choice(BRANCHES)
+            own = (start & MASK64, bound & MASK64, branch, rng.random() < 0.4)
+            found = cls(kind, step, *own)
+            if found.ends(most) and (found.rounds > 1 or rng.random() < 0.1):
+                return found
+
+    def ends(self, most: int) -> bool:
+        """It does within so many rounds."""
+        value, step = self.start, -self.step if self.kind.startswith("sub") else self.step
+        for self.rounds in range(1, most + 1):
+            value = value + step & MASK64
+            if self.kind.endswith("w"):
+                value = _signed(value, 32) & MASK64
+            a, b = (self.bound, value) if self.swapped else (value, self.bound)
+            if self.branch[-1] != "u":
+                a, b = _signed(a, 64), _signed(b, 64)
+            how = self.branch.removesuffix("u")
+            if not (a == b, a != b, a < b, a >= b)[("beq", "bne", "blt", "bge").index(how)]:
+                return True
+        return False
+
+
+def _signed(value: int, bits: int) -> int:
+    """The low bits, as a number in two's complement."""
+    return (value + (1 << bits - 1) & (1 << bits) - 1) - (1 << bits - 1)
+
+
+@dataclass
+class Draft:
+    """A block in the making."""
+
+    x: list[int]
+    memory: bytearray
+    at: int
+    """Address of its window."""
+    room: int = 0
+    """Bytes at the window's start that are given away: no store reaches ``SAFE``."""
+    after: bytearray = field(default_factory=bytearray)
+    rounds: int = 0
+    jumps: dict[int, list[int]] = field(default_factory=dict[int, list[int]])
+
+    def take(self, size: int) -> int | None:
+        """The offset of some bytes of the window that the block alone decides about."""
+        at = self.room
+        if at + size > SAFE:
+            return None
+        self.room = at + (size + 7 & -8)
+        return at
+
+    def reach(self, base: int, offset: int) -> int:
+        """The displacement from a base register to an offset of the window."""
+        return self.at + offset - self.x[base]
+
+    def constant(self, value: int) -> int | None:
+        """The offset of a doubleword that holds this."""
+        at = self.take(8)
+        if at is not None:
+            self.memory[at : at + 8] = (value & MASK64).to_bytes(8, "little")
+        return at
+
+
 class Generator:
     """Makes blocks from a pool."""
 
-    def __init__(self, pool: Pool, seed: object) -> None:
+    def __init__(self, pool: Pool, seed: object, lengths: Sequence[int] = LENGTHS) -> None:
         self.pool = pool
+        self.lengths = lengths
         self.rng = random.Random(f"{seed}")
         names = ("plain", "memory", "short")
         weights = (5, 3, 3 if pool.has_compressed else 0)
         self.kinds = [pool.kinds[n] for n in names if pool.kinds[n]]
         self.weights = [w for n, w in zip(names, weights, strict=True) if pool.kinds[n]]
 
-    def straight(self) -> bytes:
-        """An instruction that goes on behind itself."""
+    def straight(self, kept: Container[int] = ()) -> bytes:
+        """An instruction that goes on behind itself, and does not write these registers."""
         rng = self.rng
-        return rng.choice(rng.choice(rng.choices(self.kinds, self.weights)[0]))
+        while True:
+            code = rng.choice(rng.choice(rng.choices(self.kinds, self.weights)[0]))
+            if self.pool.written.get(code, -1) not in kept:
+                return code
+
+    def some(self, least: int, most: int, kept: Container[int] = ()) -> bytes:
+        """So many of them."""
+        return b"".join(self.straight(kept) for _ in range(self.rng.randint(least, most)))
 
     def reservation(self) -> bytes:
         """A load-reserved, perhaps something between, and a store-conditional."""
@@ -188,13 +311,17 @@ class Generator:
     def block(self, number: int) -> Block:
         """A block for this place in an image."""
         rng = self.rng
-        length = rng.choice((2, 4, 8, 12, 16, 24))
-        units = rng.choices("sbljcird", (70, 10, 4, 3, 3, 3, 3, 2), k=length)
+        x, f, fcsr, memory = self.state(number)
+        draft = Draft(x, bytearray(memory), window(number))
+        length = rng.choice(self.lengths) if rng.random() >= LONG_SHARE else LONG
+        units = rng.choices(*UNITS, k=length)
+        if length == LONG:
+            units[-1] = "l"
         if not self.pool.reservations:
             units = ["s" if u == "r" else u for u in units]
-        sizes = {"b": 4, "l": 8, "j": 4, "i": 8, "c": 4, "d": 2}
         if not self.pool.has_compressed:
             units = ["b" if u == "d" else u for u in units]
+        sizes = {"b": 4, "l": 8, "j": 4, "i": 8, "c": 4, "d": 2, "f": 8, "t": 28, "g": 36}
         bodies = [b""] * length
         starts = [0]
         for n, unit in enumerate(units):
@@ -202,27 +329,165 @@ class Generator:
                 bodies[n] = self.straight()
             elif unit == "r":
                 bodies[n] = self.reservation()
-            starts.append(starts[-1] + (sizes.get(unit) or len(bodies[n])))
-        size, after = starts[-1], bytearray()
+            elif unit == "k":
+                bodies[n] = self.counted(draft) or self.straight()
+            starts.append(starts[-1] + (len(bodies[n]) or sizes[unit]))
+        size = starts[-1]
         for n, unit in enumerate(units):
-            if unit == "c":
-                distance = size + 4 + len(after) - starts[n]
-                bodies[n] = encode("jal", rd=RA, imm=distance)
-                after += b"".join(self.straight() for _ in range(rng.randrange(4)))
-                after += encode("jalr", rd=0, rs1=RA, imm=0)
-            elif not bodies[n]:
-                low = max(0, n - 6) if unit == "l" else n + 1
+            here = starts[n]
+            if bodies[n]:
+                continue
+            if unit in "cf":
+                bodies[n] = self.call(draft, size + 4 - here, nested=unit == "f")
+            elif unit in "tg":
+                forward, back = starts[n + 1 : n + 9], starts[max(0, n - 6) : n + 1]
+                targets = [*forward, *(back if unit == "g" else ())]
+                bodies[n] = self.table(draft, here, targets, guarded=unit == "g")
+            else:
+                back = max(0, n - 6) if length != LONG else 0
+                low = back if unit == "l" else n + 1
                 high = n if unit == "l" else min(n + 8, length)
-                bodies[n] = self.jump(unit, starts[rng.randint(low, high)] - starts[n])
-        x, f, fcsr, memory = self.state(number)
-        return Block(b"".join(bodies), x, f, fcsr, memory, bytes(after))
+                bodies[n] = self.jump(unit, starts[rng.randint(low, high)] - here)
+        block = Block(b"".join(bodies), x, f, fcsr, bytes(draft.memory), bytes(draft.after))
+        block.jumps, block.rounds = draft.jumps, draft.rounds
+        return block
+
+    def call(self, draft: Draft, distance: int, nested: bool) -> bytes:
+        """A call of a new function, which lies ``distance`` from here plus the others' size.
+
+        It is 8 bytes long if the function may call others.
+        """
+        rng = self.rng
+        if not nested:
+            distance += len(draft.after)
+            draft.after += self.some(0, 3) + encode("jalr", rd=0, rs1=RA, imm=0)
+            return encode("jal", rd=RA, imm=distance)
+        depth = rng.randint(1, 4)
+        stack = draft.take(8 * (ROUNDS + 2)) if depth == 1 else None
+        if stack is None:
+            at = self.function(draft, depth)
+            return self.straight4() + encode("jal", rd=RA, imm=distance - 4 + at)
+        base, pointer = rng.choice(BASES), rng.choice(KEEPERS)
+        top = encode("addi", rd=pointer, rs1=base, imm=draft.reach(base, stack + 8 * (ROUNDS + 2)))
+        at = self.recursive(draft, pointer)
+        return top + encode("jal", rd=RA, imm=distance - 4 + at)
+
+    def straight4(self) -> bytes:
+        """An instruction of 32 bits."""
+        while len(code := self.straight()) != 4:
+            pass
+        return code
+
+    def function(self, draft: Draft, depth: int) -> int:
+        """A function behind the block that calls others, so deep; its offset there."""
+        rng = self.rng
+        slot = draft.take(8) if depth > 1 else None
+        if slot is None:
+            at = len(draft.after)
+            draft.after += self.some(0, 3)
+            if rng.random() < 0.3:  # returns early
+                test = encode(rng.choice(BRANCHES), rs1=rng.choice(REGISTERS), rs2=0, imm=8)
+                draft.after += test + encode("jalr", rd=0, rs1=RA, imm=0) + self.some(0, 2)
+            draft.after += encode("jalr", rd=0, rs1=RA, imm=0)
+            return at
+        inner = self.function(draft, depth - 1)
+        at, base = len(draft.after), rng.choice(BASES)
+        if rng.random() < 0.2:
+            draft.after += self.some(0, 2)
+            draft.after += encode("jal", rd=0, imm=inner - len(draft.after))  # returns for this
+            return at
+        place = draft.reach(base, slot)
+        draft.after += encode("sd", rs1=base, rs2=RA, imm=place)
+        for _ in range(rng.randint(1, 2)):
+            draft.after += self.some(0, 2)
+            draft.after += encode("jal", rd=RA, imm=inner - len(draft.after))
+        draft.after += self.some(0, 2)
+        draft.after += encode("ld", rd=RA, rs1=base, imm=place)
+        draft.after += encode("jalr", rd=0, rs1=RA, imm=0)
+        return at
+
+    def recursive(self, draft: Draft, pointer: int) -> int:
+        """A function that calls itself while ``COUNTER`` lasts; its offset."""
+        at = len(draft.after)
+        before, behind = self.some(0, 3, (pointer,)), self.some(0, 3, (pointer,))
+        inside = encode("addi", rd=pointer, rs1=pointer, imm=-8)
+        inside += encode("sd", rs1=pointer, rs2=RA, imm=0) + before
+        inside += encode("jal", rd=RA, imm=-8 - len(inside)) + behind
+        inside += encode("ld", rd=RA, rs1=pointer, imm=0)
+        inside += encode("addi", rd=pointer, rs1=pointer, imm=8)
+        draft.after += encode("addi", rd=COUNTER, rs1=COUNTER, imm=-1)
+        draft.after += encode("bge", rs1=0, rs2=COUNTER, imm=len(inside) + 4)
+        draft.after += inside + encode("jalr", rd=0, rs1=RA, imm=0)
+        return at
+
+    def table(self, draft: Draft, here: int, targets: Sequence[int], guarded: bool) -> bytes:
+        """A jump through a table of distances, by some bits of a register; where it may go back
+        it is done only while ``COUNTER`` lasts."""
+        rng = self.rng
+        size = rng.choice((2, 4, 8, 16, 16))
+        at = draft.take(4 * size)
+        if at is None:
+            return b"".join(self.straight4() for _ in range(9 if guarded else 7))
+        other, base = rng.choice(KEEPERS), rng.choice(BASES)
+        code = b""
+        if guarded:
+            code += encode("addi", rd=COUNTER, rs1=COUNTER, imm=-1)
+            code += encode("bge", rs1=0, rs2=COUNTER, imm=32)
+        code += encode("andi", rd=LINK, rs1=rng.choice(REGISTERS), imm=size - 1)
+        code += encode("slli", rd=LINK, rs1=LINK, shamt=2)
+        code += encode("add", rd=LINK, rs1=LINK, rs2=base)
+        code += encode("lw", rd=LINK, rs1=LINK, imm=draft.reach(base, at))
+        origin = here + len(code)
+        code += encode("auipc", rd=other, imm=0)
+        code += encode("add", rd=LINK, rs1=LINK, rs2=other)
+        code += encode("jalr", rd=0, rs1=LINK, imm=0)
+        chosen = rng.choices(targets, k=size)
+        distances = (target - origin for target in chosen)
+        draft.memory[at : at + 4 * size] = struct.pack(f"<{size}i", *distances)
+        known = sorted(set(chosen))
+        draft.jumps[origin + 8] = rng.sample(known, rng.randint(0, len(known)))
+        return code
+
+    def counted(self, draft: Draft, kept: Sequence[int] = ()) -> bytes:
+        """A loop that counts a register to a bound, perhaps with another in it; or nothing."""
+        rng = self.rng
+        registers = rng.sample([r for r in KEEPERS if r not in kept], 3)
+        count, bound, step = registers
+        most = 20 if kept else MOST_ROUNDS if rng.random() < 0.95 else MANY_ROUNDS
+        found = Count.random(rng, most)
+        places = [draft.constant(value) for value in (found.start, found.bound, found.step)]
+        base = rng.choice(BASES)
+        code = b""
+        for register, place in zip(registers, places, strict=True):
+            if place is None:
+                return b""
+            code += encode("ld", rd=register, rs1=base, imm=draft.reach(base, place))
+        body = self.some(0, 4, (*kept, *registers))
+        kind = rng.random()
+        if kind < 0.15 and not kept:
+            body += self.counted(draft, registers)
+        elif kind < 0.35:
+            skipped = self.some(1, 2, (*kept, *registers))
+            test = {"rs1": rng.choice(REGISTERS), "rs2": rng.randrange(32)}
+            body += encode(rng.choice(BRANCHES), **test, imm=4 + len(skipped)) + skipped
+        if found.kind in ("addi", "addiw"):
+            update = encode(found.kind, rd=count, rs1=count, imm=found.step)
+        else:
+            update = encode(found.kind, rd=count, rs1=count, rs2=step)
+        behind = self.some(0, 2, (*kept, *registers))
+        body += update + behind if rng.random() < 0.7 else behind + update
+        operands = (bound, count) if found.swapped else (count, bound)
+        back = encode(found.branch, rs1=operands[0], rs2=operands[1], imm=-len(body))
+        draft.rounds = max(draft.rounds, found.rounds)
+        return code + body + back
 
     def jump(self, unit: str, distance: int) -> bytes:
         """b: branch forward, l: count and branch back, j: jal, i: jalr, d: compressed."""
         rng = self.rng
         if unit == "b":
-            name = rng.choice(("beq", "bne", "blt", "bge", "bltu", "bgeu"))
-            return encode(name, rs1=rng.choice(REGISTERS), rs2=rng.randrange(32), imm=distance)
+            return encode(
+                rng.choice(BRANCHES), rs1=rng.choice(REGISTERS), rs2=rng.randrange(32), imm=distance
+            )
         if unit == "l":
             count = encode("addi", rd=COUNTER, rs1=COUNTER, imm=-1)
             return count + encode("blt", rs1=0, rs2=COUNTER, imm=distance - 4)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from jitemu.frontends.riscv.extensions import decoder_for
-from tests.engine.blocks import INTEGER, OWN, QEMU_HAS, Generator, Pool
-from tests.engine.executors import CPU, Engine, Qemu, Reference, Unicorn, user_mode
+from tests.engine.blocks import INTEGER, LENGTHS, MOST_ROUNDS, OWN, QEMU_HAS, SHORT, Generator, Pool
+from tests.engine.executors import CPU, Qemu, Reference, Unicorn, user_mode
+from tests.engine.forced import Forced, run_forced
 from tests.engine.image import MAX_BLOCKS, Block, Image, State, place
 from tests.engine.system_mode import in_machine_mode, in_supervisor_mode
 from tests.riscv.oracle import QEMU
@@ -21,6 +22,11 @@ OWN_REFERENCE = 100
 """Blocks of such a batch that the reference runs."""
 
 ENGINES = (user_mode, in_machine_mode, in_supervisor_mode)
+REGION_ENGINES = (
+    *((user_mode, exact) for exact in (False, True, False, True, False)),
+    *((engine, False) for engine in (in_machine_mode, in_supervisor_mode) * 2),
+)
+"""Where regions are run, and whether they are exact."""
 
 reference = cache(Reference)
 unicorn = cache(Unicorn)
@@ -98,6 +104,8 @@ def against_reference(
     states = image.states(*result)
     found: list[Difference] = []
     for number in numbers:
+        if image.blocks[number].rounds > MOST_ROUNDS:
+            continue  # too slow
         state = reference().run_block(image, number)
         if state != states[number]:
             names = ("reference", name)
@@ -108,18 +116,24 @@ def against_reference(
 class Batch:
     """Up to MAX_BLOCKS random blocks that a seed determines."""
 
-    def __init__(self, seed: int, count: int = MAX_BLOCKS) -> None:
+    def __init__(self, seed: int, count: int = MAX_BLOCKS, short: bool = False) -> None:
         self.seed = seed
-        kinds = random.Random(seed).random()
+        rng = random.Random(seed)
+        kinds = rng.random()
         self.integer = kinds < 0.4 or QEMU is None
         self.own = kinds > 1 - 1 / OWN_SHARE
         extensions = OWN if self.own else INTEGER if self.integer else QEMU_HAS
-        generator = Generator(pool(extensions), seed)
+        generator = Generator(pool(extensions), seed, SHORT if short else LENGTHS)
         self.blocks = [generator.block(n) for n in range(count)]
+        self.made = 0
+        """Regions made of them."""
+        self.engine, exact = rng.choice(REGION_ENGINES)
+        self.forced = Forced(count, rng.random() < 0.5, rng.random() < 0.25, exact)
 
-    def check(self, deep: int) -> list[Difference]:
-        """Run all as stencils and by an oracle; the first ``deep`` ones also by the
-        reference, and as regions of one of the engine's modes."""
+    def check(self, deep: int, regions: int = 0) -> list[Difference]:
+        """Run all as stencils and by an oracle; the first ``regions`` ones also as regions in
+        one of the engine's modes, many made at once; the first ``deep`` ones as regions made
+        one by one and by the reference."""
         image = place(self.blocks)
         found: list[Difference] = []
         process = None if self.integer or self.own else qemu().start(image)
@@ -127,6 +141,9 @@ class Batch:
         for engine in ENGINES:
             made = engine()
             results.append((made.name, made.run(image)))
+        if regions:
+            how = replace(self.forced, count=regions)
+            results.append(self._run_regions(image, how))
         if process is not None:
             oracle = ("qemu", qemu().finish(process, image))
         elif self.own:
@@ -138,14 +155,21 @@ class Batch:
         for name, result in results:
             found += differences(image, (oracle[0], name), oracle[1], result)
         if deep:
-            found += self._check_regions(deep)
+            found += self._check_deep(deep)
         return found
 
-    def _check_regions(self, deep: int) -> list[Difference]:
+    def _run_regions(self, image: Image, how: Forced) -> tuple[str, Memory]:
+        """(name, result) of a run with regions."""
+        engine = self.engine()
+        result, made = run_forced(engine, image, how)
+        self.made += made
+        return f"{engine.name}, {how}", result
+
+    def _check_deep(self, deep: int) -> list[Difference]:
         image = place(self.blocks[:deep])
-        engine: Engine = ENGINES[self.seed % len(ENGINES)]()
+        engine = self.engine()
         result = engine.run(image)
-        regions = engine.run_regions(image)
-        names = (engine.name, f"{engine.name}, regions")
-        found = differences(image, names, result, regions)
+        how = replace(self.forced, count=deep, rest=True, together=False)
+        name, regions = self._run_regions(image, how)
+        found = differences(image, (engine.name, name), result, regions)
         return found + against_reference(image, engine.name, result, range(len(image.blocks)))

@@ -49,6 +49,10 @@ class Block:
     after: bytes = b""
     """Code behind the end, which the block calls."""
     address: int = 0
+    jumps: dict[int, list[int]] = field(default_factory=dict[int, list[int]])
+    """By the offset of an indirect jump: offsets that it is said to have gone to."""
+    rounds: int = 0
+    """Iterations of its counted loops, at most."""
 
 
 @dataclass

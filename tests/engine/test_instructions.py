@@ -14,6 +14,7 @@ from jitemu.isa import Decoded, Fields, Instruction
 from tests.engine.blocks import OWN, REGISTERS, float_word
 from tests.engine.compare import ENGINES, Difference, against_reference, differences, qemu
 from tests.engine.executors import CPU
+from tests.engine.forced import Forced, run_forced
 from tests.engine.image import (
     MAX_BLOCKS,
     RECORD_REGISTER,
@@ -181,8 +182,8 @@ def check(words: list[tuple[int, bool]], seed: str, regions: bool = False) -> li
         found += against_reference(image, *results[0], range(len(image.blocks)))
         if regions:
             for engine in ENGINES[0], ENGINES[2]:
-                engine().run(image)
-                results.append((f"{engine().name}, regions", engine().run_regions(image)))
+                result, _ = run_forced(engine(), image, Forced(len(image.blocks)))
+                results.append((f"{engine().name}, regions", result))
         for name, result in results[1:]:
             found += differences(image, (results[0][0], name), results[0][1], result)
     return found

@@ -1,0 +1,98 @@
+"""Images whose blocks are made regions, one by one or many at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jitemu.backend_llvm.regions import Draft, draft_region
+from jitemu.runtime.records import Record
+from tests.engine.executors import Engine, UserMode
+from tests.engine.image import Block, Image
+from tests.engine.together import MOST, compile_together
+
+
+@dataclass(frozen=True)
+class Forced:
+    """Which regions are made of an image's blocks."""
+
+    count: int
+    """Of the image's first so many blocks."""
+    single: bool = False
+    """Each block the engine made is a region, as with a threshold of 1; else one region of
+    each random block, which follows its control flow."""
+    rest: bool = True
+    """In the latter case: other blocks are regions as with ``single``."""
+    exact: bool = False
+    """In user mode: as for a guest that handles faults."""
+    together: bool = True
+    """Many regions are one LLVM module."""
+
+    def __str__(self) -> str:
+        words = ["regions of blocks" if self.single else "regions"]
+        words += ["alone"] if not self.single and not self.rest else []
+        words += ["exact"] if self.exact else []
+        return ", ".join(words)
+
+
+def run_forced(engine: Engine, image: Image, how: Forced) -> tuple[tuple[bytes, bytes], int]:
+    """Run an image as blocks, make regions, and run it again: (that result, regions made)."""
+    engine.run(image)
+    if isinstance(engine, UserMode):
+        engine.thread.user_space.exact = how.exact
+    try:
+        count = _force(engine, image, how)
+        engine.load_data(image)
+        engine.go()
+    finally:
+        if isinstance(engine, UserMode):
+            engine.thread.user_space.exact = False
+    return engine.result(image), count
+
+
+def _force(engine: Engine, image: Image, how: Forced) -> int:
+    """Make the regions; how many."""
+    blocks = {block.address: block for block in image.blocks[: how.count]}
+    records = engine.made()
+    if how.count < len(image.blocks):
+        end = image.blocks[how.count].address
+        records = [record for record in records if record.pc < end]
+    count = 0
+    drafts: list[tuple[Record, Draft]] = []
+    for record in sorted(records, key=lambda r: (r.pc not in blocks, r.pc)):
+        block = blocks.get(record.pc)
+        if record.region or (block is None and not (how.single or how.rest)):
+            continue
+        single = how.single or block is None
+        if not how.together:
+            count += engine.force_region(record, single, _jumps(block))
+            continue
+        draft = draft_region(*engine.region_request(record, single, _jumps(block)))
+        if draft is not None:
+            drafts.append((record, draft))
+        if len(drafts) == MOST:
+            count += _install(engine, drafts)
+    return count + _install(engine, drafts)
+
+
+def _install(engine: Engine, drafts: list[tuple[Record, Draft]]) -> int:
+    """Compile regions together and put them in place; how many."""
+    # Another one each time is also compiled alone.
+    alone = drafts[0][0].pc // 2 % len(drafts) if drafts else 0
+    regions = compile_together([draft for _, draft in drafts], alone)
+    count = 0
+    for (record, _), region in zip(drafts, regions, strict=True):
+        if not record.region:  # none of the regions before has an entry there
+            engine.install(region, record)
+            count += 1
+    drafts.clear()
+    return count
+
+
+def _jumps(block: Block | None) -> dict[int, dict[int, int]]:
+    """Where a block's indirect jumps are said to have gone."""
+    if block is None:
+        return {}
+    at = block.address
+    return {
+        at + jump: {at + target: 9 for target in targets} for jump, targets in block.jumps.items()
+    }
