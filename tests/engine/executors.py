@@ -178,6 +178,7 @@ class Qemu:
 
     def __init__(self) -> None:
         self.folder = tempfile.TemporaryDirectory()
+        self.output = Path(self.folder.name) / "output"
 
     def start(self, image: Image) -> subprocess.Popen[bytes]:
         """The process that runs an image."""
@@ -198,11 +199,14 @@ class Qemu:
         program = Path(self.folder.name) / "image"
         program.write_bytes(file)
         program.chmod(0o755)
-        return subprocess.Popen([QEMU, "-cpu", "rv64", str(program)], stdout=subprocess.PIPE)
+        # To a file: what a pipe takes is less than all if the process is stopped meanwhile.
+        with self.output.open("wb") as output:
+            return subprocess.Popen([QEMU, "-cpu", "rv64", str(program)], stdout=output)
 
     def finish(self, process: subprocess.Popen[bytes], image: Image) -> tuple[bytes, bytes]:
         """Its result."""
-        output, _ = process.communicate(timeout=120)
+        process.wait(timeout=600)
+        output = self.output.read_bytes()
         records = len(image.records)
         assert len(output) == records + len(image.scratch), (process.returncode, len(output))
         return output[:records], output[records:]
