@@ -55,7 +55,7 @@ j jal, i jalr, d compressed jump, r reservation, c call of a leaf, f of a functi
 others or itself, t jump through a table, g the same that may go back, k counted loop."""
 LENGTHS = (2, 4, 8, 12, 16, 24)
 """Units of a block."""
-SHORT = (1, 1, 2, 2, 2, 3, 3, 4, 5, 8)
+SHORT = (1, 1, 1, 2, 2, 2, 3, 3, 4, 6)
 LONG, LONG_SHARE = 330, 0.0005
 """More instructions than a region has by itself, in a loop; rarely."""
 SAFE = 320

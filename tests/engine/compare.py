@@ -23,7 +23,7 @@ OWN_REFERENCE = 100
 
 ENGINES = (user_mode, in_machine_mode, in_supervisor_mode)
 REGION_ENGINES = (
-    *((user_mode, exact) for exact in (False, True, False, True, False)),
+    *((user_mode, exact) for exact in (False, True) * 3),
     *((engine, False) for engine in (in_machine_mode, in_supervisor_mode) * 2),
 )
 """Where regions are run, and whether they are exact."""
@@ -128,7 +128,7 @@ class Batch:
         self.made = 0
         """Regions made of them."""
         self.engine, exact = rng.choice(REGION_ENGINES)
-        self.forced = Forced(count, rng.random() < 0.5, rng.random() < 0.25, exact)
+        self.forced = Forced(count, rng.random() < 0.5, rng.random() < 0.2, exact)
 
     def check(self, deep: int, regions: int = 0) -> list[Difference]:
         """Run all as stencils and by an oracle; the first ``regions`` ones also as regions in
