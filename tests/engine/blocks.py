@@ -252,6 +252,29 @@ class Draft:
     after: bytearray = field(default_factory=bytearray)
     rounds: int = 0
     jumps: dict[int, list[int]] = field(default_factory=dict[int, list[int]])
+    sites: list[int] = field(default_factory=list[int])
+    """Offsets that calls in the block itself come back to."""
+    inner_sites: list[int] = field(default_factory=list[int])
+    """The same of calls in functions, from where ``after`` begins."""
+    returns: list[int] = field(default_factory=list[int])
+    """Offsets there of returns."""
+
+    def put_return(self) -> None:
+        """The end of a function."""
+        self.returns.append(len(self.after))
+        self.after += encode("jalr", rd=0, rs1=RA, imm=0)
+
+    def put_call(self, function: int) -> None:
+        """In a function: call another."""
+        self.after += encode("jal", rd=RA, imm=function - len(self.after))
+        self.inner_sites.append(len(self.after))
+
+    def returns_seen(self, rng: random.Random, behind: int) -> None:
+        """Say of some returns where they went; functions begin at ``behind``."""
+        sites = self.sites + [behind + site for site in self.inner_sites]
+        for at in self.returns:
+            if rng.random() < 0.4:
+                self.jumps[behind + at] = rng.sample(sites, rng.randint(1, min(len(sites), 5)))
 
     def take(self, size: int) -> int | None:
         """The offset of some bytes of the window that the block alone decides about."""
@@ -339,6 +362,7 @@ class Generator:
                 continue
             if unit in "cf":
                 bodies[n] = self.call(draft, size + 4 - here, nested=unit == "f")
+                draft.sites.append(starts[n + 1])
             elif unit in "tg":
                 forward, back = starts[n + 1 : n + 9], starts[max(0, n - 6) : n + 1]
                 targets = [*forward, *(back if unit == "g" else ())]
@@ -348,6 +372,7 @@ class Generator:
                 low = back if unit == "l" else n + 1
                 high = n if unit == "l" else min(n + 8, length)
                 bodies[n] = self.jump(unit, starts[rng.randint(low, high)] - here)
+        draft.returns_seen(rng, size + 4)
         block = Block(b"".join(bodies), x, f, fcsr, bytes(draft.memory), bytes(draft.after))
         block.jumps, block.rounds = draft.jumps, draft.rounds
         return block
@@ -360,7 +385,8 @@ class Generator:
         rng = self.rng
         if not nested:
             distance += len(draft.after)
-            draft.after += self.some(0, 3) + encode("jalr", rd=0, rs1=RA, imm=0)
+            draft.after += self.some(0, 3)
+            draft.put_return()
             return encode("jal", rd=RA, imm=distance)
         depth = rng.randint(1, 4)
         stack = draft.take(8 * (ROUNDS + 2)) if depth == 1 else None
@@ -387,8 +413,10 @@ class Generator:
             draft.after += self.some(0, 3)
             if rng.random() < 0.3:  # returns early
                 test = encode(rng.choice(BRANCHES), rs1=rng.choice(REGISTERS), rs2=0, imm=8)
-                draft.after += test + encode("jalr", rd=0, rs1=RA, imm=0) + self.some(0, 2)
-            draft.after += encode("jalr", rd=0, rs1=RA, imm=0)
+                draft.after += test
+                draft.put_return()
+                draft.after += self.some(0, 2)
+            draft.put_return()
             return at
         inner = self.function(draft, depth - 1)
         at, base = len(draft.after), rng.choice(BASES)
@@ -400,10 +428,10 @@ class Generator:
         draft.after += encode("sd", rs1=base, rs2=RA, imm=place)
         for _ in range(rng.randint(1, 2)):
             draft.after += self.some(0, 2)
-            draft.after += encode("jal", rd=RA, imm=inner - len(draft.after))
+            draft.put_call(inner)
         draft.after += self.some(0, 2)
         draft.after += encode("ld", rd=RA, rs1=base, imm=place)
-        draft.after += encode("jalr", rd=0, rs1=RA, imm=0)
+        draft.put_return()
         return at
 
     def recursive(self, draft: Draft, pointer: int) -> int:
@@ -412,12 +440,14 @@ class Generator:
         before, behind = self.some(0, 3, (pointer,)), self.some(0, 3, (pointer,))
         inside = encode("addi", rd=pointer, rs1=pointer, imm=-8)
         inside += encode("sd", rs1=pointer, rs2=RA, imm=0) + before
-        inside += encode("jal", rd=RA, imm=-8 - len(inside)) + behind
-        inside += encode("ld", rd=RA, rs1=pointer, imm=0)
-        inside += encode("addi", rd=pointer, rs1=pointer, imm=8)
+        rest = behind + encode("ld", rd=RA, rs1=pointer, imm=0)
+        rest += encode("addi", rd=pointer, rs1=pointer, imm=8)
         draft.after += encode("addi", rd=COUNTER, rs1=COUNTER, imm=-1)
-        draft.after += encode("bge", rs1=0, rs2=COUNTER, imm=len(inside) + 4)
-        draft.after += inside + encode("jalr", rd=0, rs1=RA, imm=0)
+        draft.after += encode("bge", rs1=0, rs2=COUNTER, imm=len(inside) + len(rest) + 8)
+        draft.after += inside
+        draft.put_call(at)
+        draft.after += rest
+        draft.put_return()
         return at
 
     def table(self, draft: Draft, here: int, targets: Sequence[int], guarded: bool) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 
 from jitemu.backend_llvm.regions import Draft, draft_region
@@ -24,7 +25,7 @@ class Forced:
     """Each block the engine made is a region, as with a threshold of 1; else one region of
     each random block, which follows its control flow."""
     rest: bool = True
-    """In the latter case: other blocks are regions as with ``single``."""
+    """In the latter case: so are the other blocks, in the middle of loops and functions."""
     exact: bool = False
     """In user mode: as for a guest that handles faults."""
     together: bool = True
@@ -62,16 +63,17 @@ def _force(engine: Engine, image: Image, how: Forced) -> int:
         end = image.blocks[how.count].address
         records = [record for record in records if record.pc < end]
     count = 0
+    starts = [block.address for block in image.blocks]
     drafts: list[tuple[Record, Draft]] = []
     for record in sorted(records, key=lambda r: (r.pc not in blocks, r.pc)):
-        block = blocks.get(record.pc)
-        if record.region or (block is None and not (how.single or how.rest)):
+        is_head = record.pc in blocks
+        if record.region or not (is_head or how.single or how.rest):
             continue
-        single = how.single or block is None
+        jumps = _jumps(image.blocks[bisect_right(starts, record.pc) - 1])
         if not how.together:
-            count += engine.force_region(record, single, _jumps(block))
+            count += engine.force_region(record, how.single, jumps)
             continue
-        draft = draft_region(*engine.region_request(record, single, _jumps(block)))
+        draft = draft_region(*engine.region_request(record, how.single, jumps))
         if draft is not None:
             drafts.append((record, draft))
         if len(drafts) == MOST:
@@ -93,10 +95,8 @@ def _install(engine: Engine, drafts: list[tuple[Record, Draft]]) -> int:
     return count
 
 
-def _jumps(block: Block | None) -> dict[int, dict[int, int]]:
+def _jumps(block: Block) -> dict[int, dict[int, int]]:
     """Where a block's indirect jumps are said to have gone."""
-    if block is None:
-        return {}
     at = block.address
     return {
         at + jump: {at + target: 9 for target in targets} for jump, targets in block.jumps.items()
