@@ -55,6 +55,8 @@ j jal, i jalr, d compressed jump, r reservation, c call of a leaf, f of a functi
 others or itself, t jump through a table, g the same that may go back, k counted loop."""
 LENGTHS = (2, 4, 8, 12, 16, 24)
 """Units of a block."""
+PLAIN_UNITS = ("sbjird", (76, 10, 3, 3, 3, 3))
+"""Those that LLVM needs little time for."""
 SHORT = (1, 1, 1, 2, 2, 2, 3, 3, 4, 6)
 LONG, LONG_SHARE = 330, 0.0005
 """More instructions than a region has by itself, in a loop; rarely."""
@@ -299,9 +301,11 @@ class Draft:
 class Generator:
     """Makes blocks from a pool."""
 
-    def __init__(self, pool: Pool, seed: object, lengths: Sequence[int] = LENGTHS) -> None:
+    def __init__(self, pool: Pool, seed: object, short: bool = False, plain: bool = False) -> None:
         self.pool = pool
-        self.lengths = lengths
+        self.lengths = SHORT if short else LENGTHS
+        self.units = PLAIN_UNITS if plain else UNITS
+        self.long_share = 0 if plain else LONG_SHARE
         self.rng = random.Random(f"{seed}")
         names = ("plain", "memory", "short")
         weights = (5, 3, 3 if pool.has_compressed else 0)
@@ -336,8 +340,8 @@ class Generator:
         rng = self.rng
         x, f, fcsr, memory = self.state(number)
         draft = Draft(x, bytearray(memory), window(number))
-        length = rng.choice(self.lengths) if rng.random() >= LONG_SHARE else LONG
-        units = rng.choices(*UNITS, k=length)
+        length = rng.choice(self.lengths) if rng.random() >= self.long_share else LONG
+        units = rng.choices(*self.units, k=length)
         if length == LONG:
             units[-1] = "l"
         if not self.pool.reservations:

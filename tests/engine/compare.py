@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from jitemu.frontends.riscv.extensions import decoder_for
-from tests.engine.blocks import INTEGER, LENGTHS, MOST_ROUNDS, OWN, QEMU_HAS, SHORT, Generator, Pool
+from tests.engine.blocks import INTEGER, MOST_ROUNDS, OWN, QEMU_HAS, Generator, Pool
 from tests.engine.executors import CPU, Qemu, Reference, Unicorn, user_mode
 from tests.engine.forced import Forced, run_forced
 from tests.engine.image import MAX_BLOCKS, Block, Image, State, place
@@ -18,12 +18,14 @@ from tests.riscv.oracle import QEMU
 Memory = tuple[bytes, bytes]
 OWN_SHARE = 20
 """One batch in so many has instructions that no oracle here knows."""
+PLAIN_SHARE = 0.75
+"""Of batches of short blocks: no loops and calls."""
 OWN_REFERENCE = 100
 """Blocks of such a batch that the reference runs."""
 
 ENGINES = (user_mode, in_machine_mode, in_supervisor_mode)
 REGION_ENGINES = (
-    *((user_mode, exact) for exact in (False, True) * 3),
+    *((user_mode, exact) for exact in (False, True) * 4),
     *((engine, False) for engine in (in_machine_mode, in_supervisor_mode) * 2),
 )
 """Where regions are run, and whether they are exact."""
@@ -123,12 +125,13 @@ class Batch:
         self.integer = kinds < 0.4 or QEMU is None
         self.own = kinds > 1 - 1 / OWN_SHARE
         extensions = OWN if self.own else INTEGER if self.integer else QEMU_HAS
-        generator = Generator(pool(extensions), seed, SHORT if short else LENGTHS)
+        plain = short and rng.random() < PLAIN_SHARE
+        generator = Generator(pool(extensions), seed, short, plain)
         self.blocks = [generator.block(n) for n in range(count)]
         self.made = 0
         """Regions made of them."""
         self.engine, exact = rng.choice(REGION_ENGINES)
-        self.forced = Forced(count, rng.random() < 0.5, rng.random() < 0.2, exact)
+        self.forced = Forced(count, rng.random() < 0.4, rng.random() < 0.2, exact)
 
     def check(self, deep: int, regions: int = 0) -> list[Difference]:
         """Run all as stencils and by an oracle; the first ``regions`` ones also as regions in

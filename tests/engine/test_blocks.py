@@ -7,7 +7,7 @@ import pytest
 from tests.engine.compare import Batch
 
 DEEP, REGIONS = 8, 40
-SEEDS = (6, 15, 18, 21)
+SEEDS = (1, 5, 12, 15)
 """Of each oracle and each mode of regions."""
 
 
