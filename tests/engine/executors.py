@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from jitemu.runtime.records import Record
 
     Jumps = Mapping[int, Mapping[int, int]]
+    Registers = Mapping[tuple[str, int], int]
 
 CPU = parse_cpu("rv64")
 MASK64 = (1 << 64) - 1
@@ -263,20 +264,27 @@ class Engine:
         """The live blocks of the image."""
         return [r for r in self.space.tables.live() if BLOCKS <= r.pc < DONE]
 
-    def force_region(self, head: Record, single: bool = False, jumps: Jumps | None = None) -> bool:
+    def force_region(
+        self,
+        head: Record,
+        single: bool = False,
+        jumps: Jumps | None = None,
+        seen: Registers | None = None,
+    ) -> bool:
         """Let a region take over a block's entry; False if it cannot be lifted.
 
-        ``jumps``: how often indirect jumps, by their pc, are said to have gone where.
+        ``jumps``: how often indirect jumps, by their pc, are said to have gone where;
+        ``seen``: what registers are said to have held.
         """
         from jitemu.backend_llvm.regions import compile_region
 
-        region = compile_region(*self.region_request(head, single, jumps or {}))
+        region = compile_region(*self.region_request(head, single, jumps or {}, seen or {}))
         if region is not None:
             self.install(region, head)
         return region is not None
 
     def region_request(
-        self, head: Record, single: bool, jumps: Jumps
+        self, head: Record, single: bool, jumps: Jumps, seen: Registers
     ) -> tuple[Target, Decoder, ReadCode, Request]:
         """What regions are made from."""
         from jitemu.backend_llvm.regions import Request
@@ -284,7 +292,8 @@ class Engine:
         guest, ctx = self.space.guest, self.context(head)
         forbidden = frozenset(self.space.translation.replaced(guest, ctx))
         holes = self.holes(ctx)
-        request = Request(head.pc, holes, single=single, forbidden=forbidden, jumps=jumps)
+        request = Request(head.pc, holes, single=single, forbidden=forbidden)
+        request = replace(request, jumps=jumps, seen=seen)
         return guest.target, guest.decoder, self.read_code, request
 
     def install(self, region: Region, head: Record) -> None:

@@ -69,11 +69,12 @@ def _force(engine: Engine, image: Image, how: Forced) -> int:
         is_head = record.pc in blocks
         if record.region or not (is_head or how.single or how.rest):
             continue
-        jumps = _jumps(image.blocks[bisect_right(starts, record.pc) - 1])
+        block = image.blocks[bisect_right(starts, record.pc) - 1]
+        profile = ({}, {}) if how.single else (_jumps(block), _registers(block))
         if not how.together:
-            count += engine.force_region(record, how.single, jumps)
+            count += engine.force_region(record, how.single, *profile)
             continue
-        draft = draft_region(*engine.region_request(record, how.single, jumps))
+        draft = draft_region(*engine.region_request(record, how.single, *profile))
         if draft is not None:
             drafts.append((record, draft))
         if len(drafts) == MOST:
@@ -101,3 +102,8 @@ def _jumps(block: Block) -> dict[int, dict[int, int]]:
     return {
         at + jump: {at + target: 9 for target in targets} for jump, targets in block.jumps.items()
     }
+
+
+def _registers(block: Block) -> dict[tuple[str, int], int]:
+    """What the registers are said to have held."""
+    return {("x", number): value for number, value in enumerate(block.x)}
