@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from jitemu.frontends.riscv.extensions import decoder_for
-from tests.engine.blocks import INTEGER, MOST_ROUNDS, OWN, QEMU_HAS, Generator, Pool
+from tests.engine.blocks import MOST_ROUNDS, Generator
 from tests.engine.executors import CPU, Qemu, Reference, Unicorn, user_mode
 from tests.engine.forced import Forced, run_forced
 from tests.engine.image import MAX_BLOCKS, Block, Image, State, place
+from tests.engine.pool import INTEGER, OWN, QEMU_HAS, Pool
 from tests.engine.system_mode import in_machine_mode, in_supervisor_mode
 from tests.riscv.oracle import QEMU
 

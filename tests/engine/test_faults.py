@@ -18,10 +18,10 @@ from jitemu.hostmemory import libc
 from jitemu.ir.interp import step
 from jitemu.ir.machine import PAGE, Machine, PagedMemory
 from jitemu.runtime.exits import EXIT_FAULT
-from tests.engine.blocks import QEMU_HAS, float_word
 from tests.engine.compare import pool
 from tests.engine.executors import CPU, UserMode, user_mode
 from tests.engine.image import BASE, BLOCKS, encode
+from tests.engine.pool import QEMU_HAS, float_word
 from tests.riscv.operands import FREE, kind_of, ops_of, random_fields, word
 
 READ_ONLY, NOTHING = BASE + 0x7E_0000, BASE + 0x7E_2000

@@ -11,7 +11,6 @@ from jitemu.backend_llvm.stencil_keys import Key, parse_key
 from jitemu.frontends.riscv.extensions import decoder_for
 from jitemu.frontends.riscv.state import PINNED, isa
 from jitemu.isa import Decoded, Fields, Instruction
-from tests.engine.blocks import OWN, REGISTERS, float_word
 from tests.engine.compare import ENGINES, Difference, against_reference, differences, qemu
 from tests.engine.executors import CPU
 from tests.engine.forced import Forced, run_forced
@@ -25,6 +24,7 @@ from tests.engine.image import (
     place,
     window,
 )
+from tests.engine.pool import OWN, REGISTERS, float_word
 from tests.riscv.operands import kind_of, ops_of, random_fields, word, writes_x
 from tests.riscv.oracle import QEMU
 
