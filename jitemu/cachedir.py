@@ -1,10 +1,6 @@
 """The user's cache folder: files that are written whole or not at all, and are nobody else's."""
 
-from __future__ import annotations
-
 import os
-
-from jitemu.light import suppress
 
 KINDS = STENCILS, REGIONS, MODULES = "stencils", "regions", "modules"
 """Folders below the cache folder, of what can be made again."""
@@ -62,6 +58,8 @@ def write_file(path: str, pieces: list[bytes]) -> bool:
             file.writelines(pieces)
         os.replace(temporary, path)
     except OSError:
+        from jitemu.light import suppress
+
         with suppress(OSError):
             os.unlink(temporary)
         return False
