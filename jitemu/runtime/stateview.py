@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
-
+from jitemu import foreign
 from jitemu.ir.state import Layout
 
 
@@ -16,8 +15,8 @@ class StateView:
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        self._memory = ctypes.create_string_buffer(layout.size + 64)
-        base = ctypes.addressof(self._memory)
+        self._memory = foreign.create_string_buffer(layout.size + 64)
+        base = foreign.addressof(self._memory)
         skip = -base % 64
         self.address = base + skip
         self.words = memoryview(self._memory).cast("B")[skip : skip + layout.size].cast("Q")

@@ -129,7 +129,7 @@ def _load_interpreter(process: Process, name: bytes) -> elf.Image:
 
 def _set_comm(path: bytes) -> None:
     """The name that ps shows."""
-    from ctypes import addressof, create_string_buffer
+    from jitemu.foreign import addressof, create_string_buffer
 
     name = create_string_buffer(os.path.basename(path)[:15])
     host_call(_SYS_PRCTL, _PR_SET_NAME, addressof(name), 0, 0, 0)

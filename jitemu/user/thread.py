@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import errno
-from ctypes import addressof, c_uint64, create_string_buffer
 
+from jitemu.foreign import addressof, c_uint64, create_string_buffer
 from jitemu.runtime.signal_sets import UNBLOCKABLE, bit
 from jitemu.user.cpu import ExitKind, GuestCpu
 from jitemu.user.hostcalls import GuestFault, host_call

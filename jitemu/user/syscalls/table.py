@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import errno
 import struct
-from ctypes import c_char_p, c_void_p, cast, get_errno
 
+from jitemu.foreign import c_char_p, get_errno, pointer_in
 from jitemu.user.hostcalls import RAW, GuestError, GuestFault, read_string
 
 TYPE_CHECKING = False
@@ -140,7 +140,7 @@ def _pass_with_path(thread: GuestThread, row: Row) -> Callable[[], None]:
         there = thread.process.paths.translate(path)
         if there is not path:
             keep = c_char_p(there)
-            address = cast(keep, c_void_p).value or 0
+            address = pointer_in(keep)
             args = (*args[:index], address, *args[index + 1 :])
         result = call(host, *args)
         return -get_errno() if result == -1 else result
