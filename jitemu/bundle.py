@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _FORMAT = f"jitemu-modules-2 {sys.version}\n".encode()
 _CHECK = 8
+_LARGEST_TABLE = 1 << 20
 _PACKAGE = __name__.partition(".")[0]
 _LIBRARY = os.path.dirname(os.__file__) + os.sep
 _OF_EVERY_START = {n for n in sys.modules if n.partition(".")[0] != _PACKAGE}
@@ -35,12 +36,13 @@ _OF_EVERY_START = {n for n in sys.modules if n.partition(".")[0] != _PACKAGE}
 class _Loader(SourceFileLoader):
     """Has a module's code; all else is as for a module in a file."""
 
-    def __init__(self, name: str, path: str, code: memoryview) -> None:
+    def __init__(self, name: str, path: str, code: "CodeType") -> None:
         super().__init__(name, path)
-        self.kept = code
+        self._code: CodeType | None = code
 
-    def get_code(self, fullname: str) -> "CodeType":
-        return marshal.loads(self.kept)
+    def get_code(self, fullname: str) -> "CodeType | None":
+        code, self._code = self._code, None  # run once, it is not needed any more
+        return code or super().get_code(fullname)
 
 
 class _Finder:
@@ -50,26 +52,31 @@ class _Finder:
         self.path = path
         self.modules: dict[str, Kept] = {}
         self.missed: list[str] = []
-        self._code = memoryview(b"")
+        self._fd = -1
+        self._start = 0
+        """Where in the file the modules' code begins."""
         if cachedir.is_private(os.path.dirname(path)) and cachedir.trusted():
             self._read()
 
     def _read(self) -> None:
         """Take the file's table, if it is whole and this Python's."""
+        at = len(_FORMAT) + _CHECK + 4
         try:
-            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-            data = memoryview(os.read(fd, os.fstat(fd).st_size))
-            os.close(fd)
+            self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            head = os.pread(self._fd, at, 0)
+            size = int.from_bytes(head[at - 4 :], "little")
+            table = os.pread(self._fd, size, at) if size <= _LARGEST_TABLE else b""
         except OSError:
             return
-        start = len(_FORMAT) + _CHECK
-        if bytes(data[: len(_FORMAT)]) != _FORMAT:
-            return
-        size = int.from_bytes(data[start : start + 4], "little")
-        self._code = data[start + 4 + size :]
-        table = data[start : start + 4 + size]
-        if _checksum(table) == bytes(data[len(_FORMAT) : start]):
-            self.modules = marshal.loads(table[4:])
+        self._start = at + size
+        if head.startswith(_FORMAT) and _checksum(table) == head[len(_FORMAT) : at - 4]:
+            self.modules = marshal.loads(table)
+
+    def close(self) -> None:
+        """Find nothing any more."""
+        self.modules.clear()
+        if self._fd >= 0:
+            os.close(self._fd)
 
     def find_spec(
         self, name: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
@@ -84,7 +91,10 @@ class _Finder:
         if _stamp(file) != stamp or _checksum(code) != check:
             self.missed.append(name)
             return None
-        loader = _Loader(name, file, code) if size else ExtensionFileLoader(name, file)
+        # piece by piece: memory that is used again is cheaper than a mapping's pages
+        loader = (
+            _Loader(name, file, marshal.loads(code)) if size else ExtensionFileLoader(name, file)
+        )
         spec = ModuleSpec(name, loader, origin=file, is_package=package)
         spec.has_location = True
         if size:
@@ -93,10 +103,10 @@ class _Finder:
             spec.submodule_search_locations.append(os.path.dirname(file))
         return spec
 
-    def code(self, kept: "Kept") -> memoryview:
-        """A module's marshalled code."""
+    def code(self, kept: "Kept") -> bytes:
+        """A module's marshalled code, read alone: memory used again costs no page faults."""
         _, at, size, _ = kept
-        return self._code[at : at + size]
+        return os.pread(self._fd, size, self._start + at) if size else b""
 
 
 def use(start: str) -> None:
@@ -104,16 +114,23 @@ def use(start: str) -> None:
     sys.meta_path.insert(0, _Finder(_path(start)))
 
 
-def keep() -> None:
-    """Make the bundle of this start of what is imported by now, if it lacks some of that.
+def finish(keep: bool) -> None:
+    """All is imported that the start needs.
 
-    A start that generated code is not like others: it is left to the next one.
+    ``keep``: make the bundle of what is imported by now, if it lacks some of that.  A start that
+    generated code is not like others: it is left to the next one.
     """
     finder = next((f for f in sys.meta_path if isinstance(f, _Finder)), None)
-    if finder is None or "llvmlite" in sys.modules or sys.dont_write_bytecode:
+    if finder is None:
         return
-    if finder.modules and not any(map(_new, finder.missed)):
-        return
+    sys.meta_path.remove(finder)
+    lacking = not finder.modules or any(map(_new, finder.missed))
+    if keep and lacking and "llvmlite" not in sys.modules and not sys.dont_write_bytecode:
+        _write(finder)
+    finder.close()
+
+
+def _write(finder: _Finder) -> None:
     table: dict[str, Kept] = {}
     codes: list[bytes] = []
     at = 0
@@ -123,15 +140,15 @@ def keep() -> None:
             check = _checksum(code)
         elif name in finder.modules:  # this run has it from there, or only others need it
             where, _, _, check = finder.modules[name]
-            code = bytes(finder.code(finder.modules[name]))
+            code = finder.code(finder.modules[name])
         else:
             continue
         table[name] = where, at, len(code), check
         codes.append(code)
         at += len(code)
     packed = marshal.dumps(table)
-    packed = len(packed).to_bytes(4, "little") + packed
-    cachedir.write_file(finder.path, [_FORMAT, _checksum(packed), packed, *codes])
+    head = _FORMAT + _checksum(packed) + len(packed).to_bytes(4, "little")
+    cachedir.write_file(finder.path, [head, packed, *codes])
 
 
 def _new(name: str) -> "tuple[Where, bytes] | None":
@@ -158,7 +175,7 @@ def _path(start: str) -> str:
     return os.path.join(cachedir.folder(), cachedir.MODULES, f"{start}-{root.hex()}")
 
 
-def _checksum(data: bytes | memoryview) -> bytes:
+def _checksum(data: bytes) -> bytes:
     return source_hash(0, data)
 
 

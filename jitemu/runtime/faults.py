@@ -38,7 +38,8 @@ class SignalStack:
     """The calling thread's signal stack, with the record the fault handler reads."""
 
     def __init__(self, arena: Arena, state_address: int) -> None:
-        self._memory = mmap.mmap(-1, 2 * SIZE)
+        # not shared, as mmap's default is: a fork's child would have its frames there too
+        self._memory = mmap.mmap(-1, 2 * SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         start = foreign.addressof(foreign.c_char.from_buffer(self._memory))
         base = (start + SIZE - 1) & -SIZE
         record = (foreign.c_uint64 * 5).from_address(base)

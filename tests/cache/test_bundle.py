@@ -48,25 +48,25 @@ def again() -> object:
 
 def test_kept_and_used(source: Path) -> None:
     bundle.use("user-test")
-    bundle.keep()
+    bundle.finish(keep=True)
     assert again() == "jitemu.bundle"
     module = sys.modules[MODULE]
     assert (module.__file__, module.VALUE) == (str(source), 1)
     before = kept().stat().st_mtime_ns
-    bundle.keep()  # what was used is not made again
+    bundle.finish(keep=True)  # what was used is not made again
     assert kept().stat().st_mtime_ns == before
 
 
 @pytest.mark.usefixtures("source")
 def test_another_start_has_another() -> None:
     bundle.use("user-other")
-    bundle.keep()
+    bundle.finish(keep=True)
     assert again() != "jitemu.bundle"
 
 
 def test_changed_source(source: Path) -> None:
     bundle.use("user-test")
-    bundle.keep()
+    bundle.finish(keep=True)
     source.write_text("VALUE = 22\n")
     assert again() != "jitemu.bundle"
     assert sys.modules[MODULE].VALUE == 22
@@ -76,7 +76,7 @@ def test_changed_source(source: Path) -> None:
 @pytest.mark.parametrize("at", [0, 40, -1])
 def test_damaged(at: int) -> None:
     bundle.use("user-test")
-    bundle.keep()
+    bundle.finish(keep=True)
     data = bytearray(kept().read_bytes())
     data[at] ^= 0xFF
     kept().write_bytes(data)
@@ -88,7 +88,7 @@ def test_damaged(at: int) -> None:
 @pytest.mark.usefixtures("source")
 def test_folder_of_others() -> None:
     bundle.use("user-test")
-    bundle.keep()
+    bundle.finish(keep=True)
     kept().parent.chmod(0o770)
     assert again() != "jitemu.bundle"
 
@@ -97,5 +97,5 @@ def test_folder_of_others() -> None:
 def test_not_after_code_was_generated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "llvmlite", sys)
     bundle.use("user-test")
-    bundle.keep()
+    bundle.finish(keep=True)
     assert not Path(cachedir.folder()).exists()
