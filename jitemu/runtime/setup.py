@@ -58,10 +58,11 @@ class Translation:
 
     def context_words(self, words: Mapping[str, int | str]) -> bytes:
         """A context's words, as runtime.translate.Context has them."""
-        index = {name: i for i, (name, _) in enumerate(self.names)}
         values = [words.get(name, default) for name, default in _CONTEXT.items()]
-        numbers = [index[v] if isinstance(v, str) else v for v in values]
-        return struct.pack(f"<{len(numbers)}Q", *numbers)
+        if any(isinstance(v, str) for v in values):
+            index = {name: i for i, (name, _) in enumerate(self.names)}
+            values = [index[v] if isinstance(v, str) else v for v in values]
+        return struct.pack(f"<{len(values)}Q", *values)
 
     def stub(self, name: str, holes: Mapping[str, int], address: int) -> bytes:
         """A stub of a region's exit, for this host address."""
