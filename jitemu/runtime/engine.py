@@ -112,10 +112,7 @@ class CodeSpace:
     def make_context(self, ctx: int) -> None:
         """Make a translation context's table known to native code."""
         if ctx not in self._contexts:
-            words = self.guest.context(ctx)
-            data = self.translation.context_words({**words, **self.guest.around})
-            instead = self.translation.instead(self.guest, ctx)
-            self._contexts[ctx] = place_bytes(data + instead)
+            self._contexts[ctx] = place_bytes(self.translation.context(self.guest, ctx))
         self.tables.contexts.words[ctx] = self._contexts[ctx].address
 
     def changing(self, processor: Processor) -> AbstractContextManager[object]:
