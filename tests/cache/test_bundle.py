@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from jitemu import bundle, cachedir
 
 MODULE = "jitemu.kept_in_a_bundle"
+ROOT = str(Path(__file__).parents[2])
 
 
 @pytest.fixture
@@ -99,3 +101,37 @@ def test_not_after_code_was_generated(monkeypatch: pytest.MonkeyPatch) -> None:
     bundle.use("user-test")
     bundle.finish(keep=True)
     assert not Path(cachedir.folder()).exists()
+
+
+@pytest.mark.usefixtures("source")
+def test_what_others_need_stays() -> None:
+    """Starts that import different modules share a bundle, which has those of all."""
+    bundle.use("user-test")
+    bundle.finish(keep=True)
+    module = sys.modules.pop(MODULE)
+    sys.modules.pop("jitemu.light", None)
+    bundle.use("user-test")
+    importlib.import_module("jitemu.light")
+    bundle.finish(keep=True)
+    sys.modules[MODULE] = module
+    assert again() == "jitemu.bundle"
+
+
+def test_a_start_imports_nothing_dear() -> None:
+    code = (
+        "import sys; from jitemu import bundle; bundle.use('user-riscv64')\n"
+        "import jitemu.user.run, jitemu.user.riscv64_cpu, jitemu.user.arm_cpu, jitemu.cli.user\n"
+        "import jitemu.runtime.setup\n"
+        "dear = 'typing enum re functools collections contextlib threading dataclasses ctypes'\n"
+        "dear += ' bisect math resource zlib hashlib _blake2 importlib.util site llvmlite'\n"
+        "print(*(name for name in dear.split() if name in sys.modules))"
+    )
+    command = [
+        sys.executable,
+        "-I",
+        "-S",
+        "-c",
+        f"import sys; sys.path.insert(0, {ROOT!r}); {code}",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "\n"
