@@ -68,7 +68,7 @@ class Unit:
             with suppress(OSError):
                 status = os.stat(file)
                 self.bytes += status.st_size if not os.path.isdir(file) else 0
-                self.used = max(self.used, status.st_mtime)
+                self.used = max(self.used, status.st_mtime, status.st_atime)
 
     def remove(self) -> None:
         """Remove it; what others have removed meanwhile is no error."""

@@ -1,10 +1,6 @@
 """The user's cache folder: files that are written whole or not at all, and are nobody else's."""
 
-from __future__ import annotations
-
 import os
-
-from jitemu.light import suppress
 
 KINDS = STENCILS, REGIONS, MODULES = "stencils", "regions", "modules"
 """Folders below the cache folder, of what can be made again."""
@@ -51,8 +47,11 @@ def make_private(path: str) -> bool:
     return True
 
 
-def write_file(path: str, pieces: list[bytes]) -> bool:
-    """Write a file below the cache folder whole or not at all; whether it is there."""
+def write_file(path: str, pieces: list[bytes], stamp: int = 0) -> bool:
+    """Write a file below the cache folder whole or not at all; whether it is there.
+
+    With a ``stamp``, nanoseconds, it is on the disk before it is seen, and that is its time.
+    """
     temporary = f"{path}.{os.getpid()}{TEMPORARY}"
     if not make_private(os.path.dirname(path)):
         return False
@@ -60,8 +59,14 @@ def write_file(path: str, pieces: list[bytes]) -> bool:
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with open(fd, "wb") as file:
             file.writelines(pieces)
+            if stamp:
+                file.flush()
+                os.fsync(fd)
+                os.utime(fd, ns=(stamp, stamp))
         os.replace(temporary, path)
     except OSError:
+        from jitemu.light import suppress
+
         with suppress(OSError):
             os.unlink(temporary)
         return False

@@ -3,11 +3,11 @@ that stays open, which a guest would see."""
 
 from __future__ import annotations
 
-import ctypes
+from jitemu import foreign
 
-libc = ctypes.CDLL(None, use_errno=True)
-libc.mmap.restype = ctypes.c_void_p
-libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+libc = foreign.load_libc()
+libc.mmap.restype = foreign.c_void_p
+libc.mmap.argtypes = [foreign.c_void_p, foreign.c_size_t, *[foreign.c_int] * 3, foreign.c_long]
 
 
 def map_memory(address: int | None, size: int, protection: int, flags: int, fd: int = -1) -> int:
@@ -18,4 +18,4 @@ def map_memory(address: int | None, size: int, protection: int, flags: int, fd: 
 
 def view_of(address: int, size: int) -> memoryview:
     """The bytes there, writable."""
-    return memoryview((ctypes.c_ubyte * size).from_address(address)).cast("B")
+    return memoryview((foreign.c_ubyte * size).from_address(address)).cast("B")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 
 from jitemu.cli import common_options as common
@@ -41,7 +40,6 @@ def main(words: Sequence[str], guest: str = "riscv64") -> int:
 
     common.cpu_model(parsed[own.cpu], own.frontend)  # an error comes before those of the program
 
-    gc.disable()  # start-up makes no garbage; run_user turns it on
     log = common.make_log(parsed, *(("strace",) if parsed[options.STRACE] else ()))
     return run_user(
         UserConfig(

@@ -6,7 +6,6 @@ its base, so that the runtime's own words have the same place for every guest.
 
 from __future__ import annotations
 
-import math
 import sys
 
 
@@ -224,7 +223,10 @@ def _count(note: str, cls: type) -> int:
         return 1
     inner = note[note.index("[") + 1 : note.rindex("]")]
     scope = vars(sys.modules[cls.__module__])
-    return math.prod(int(scope.get(part.strip(), part)) for part in inner.split("*"))
+    count = 1
+    for part in inner.split("*"):
+        count *= int(scope.get(part.strip(), part))
+    return count
 
 
 def _place(layout: Layout, name: str, count: int) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import mmap
 import os
 
+from jitemu import foreign
 from jitemu.hostmemory import libc, map_memory, view_of
 
 _CANDIDATES = (0x60000000, 0x50000000, 0x40000000, 0x30000000, 0x20000000)
@@ -20,8 +20,8 @@ _SYS_ARCH_PRCTL, _ARCH_SET_GS = 158, 0x1001
 
 def set_segment_base(address: int) -> None:
     """Where guest memory begins for the calling thread's translated code (x86-64's GS)."""
-    if libc.syscall(_SYS_ARCH_PRCTL, _ARCH_SET_GS, ctypes.c_uint64(address)):
-        raise OSError(ctypes.get_errno(), "arch_prctl")
+    if libc.syscall(_SYS_ARCH_PRCTL, _ARCH_SET_GS, foreign.c_uint64(address)):
+        raise OSError(foreign.get_errno(), "arch_prctl")
 
 
 class Arena:
@@ -47,7 +47,7 @@ class Arena:
             self.base = self._map_low(_READ | _WRITE | _EXEC, _PRIVATE, -1)
             self.writable = self.base
         self.view = view_of(self.writable, size)
-        self.leave = ctypes.c_uint64.from_address(self._map_data())
+        self.leave = foreign.c_uint64.from_address(self._map_data())
         """A word that translated code reaches by a 32-bit distance."""
 
     def _map_low(self, protection: int, flags: int, fd: int) -> int:
@@ -56,7 +56,7 @@ class Arena:
             if got == address:
                 return address
             if got:
-                libc.munmap(ctypes.c_void_p(got), ctypes.c_size_t(self.size))
+                libc.munmap(foreign.c_void_p(got), foreign.c_size_t(self.size))
         raise OSError("no room below 2 GiB for translated code")
 
     def _map_data(self) -> int:

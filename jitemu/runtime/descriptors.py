@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import os
 
+from jitemu.foreign import c_int
+from jitemu.hostmemory import libc
+
 OWN: set[int] = set()
 """Open descriptors that are not the guest's."""
 _ROOM = 64
 """So many numbers below the limit are jitemu's."""
 _HIGHEST = 1 << 16
+_F_DUPFD_CLOEXEC = 1030  # importing fcntl takes longer than all that is done here
 
 
 def move_up(fd: int) -> int:
     """Give a descriptor a number out of the guest's way; closed on execve."""
-    import fcntl
-
     limit = os.sysconf("SC_OPEN_MAX")
     limit = _HIGHEST if limit < 0 else min(limit, _HIGHEST)
-    try:
-        moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, max(limit - _ROOM, 0))
-    except OSError:
+    moved: int = libc.fcntl(fd, _F_DUPFD_CLOEXEC, c_int(max(limit - _ROOM, 0)))
+    if moved < 0:
         moved = fd  # none is free there: then where it is
     else:
         os.close(fd)

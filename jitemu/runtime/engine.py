@@ -7,9 +7,9 @@ lookup*.py); what is here is set-up, what natives ask for, and regions.
 from __future__ import annotations
 
 import _thread
-import ctypes
 import time
 
+from jitemu import foreign
 from jitemu.backend_llvm.objects import place
 from jitemu.hostmemory import libc
 from jitemu.runtime.arena import Arena
@@ -112,10 +112,7 @@ class CodeSpace:
     def make_context(self, ctx: int) -> None:
         """Make a translation context's table known to native code."""
         if ctx not in self._contexts:
-            words = self.guest.context(ctx)
-            data = self.translation.context_words({**words, **self.guest.around})
-            instead = self.translation.instead(self.guest, ctx)
-            self._contexts[ctx] = place_bytes(data + instead)
+            self._contexts[ctx] = place_bytes(self.translation.context(self.guest, ctx))
         self.tables.contexts.words[ctx] = self._contexts[ctx].address
 
     def changing(self, processor: Processor) -> AbstractContextManager[object]:
@@ -159,7 +156,7 @@ class CodeSpace:
         made = tables.new_record(head.pc, head.tag, head.physical, base, len(region.exits))
         made.set(BlockRecord.IS_REGION, 1)
         heads = self._heads(region, head, processor)
-        symbols = {"leave": ctypes.addressof(self.arena.leave)}
+        symbols = {"leave": foreign.addressof(self.arena.leave)}
         for number, record in enumerate(heads):
             symbols[f"wide.{number}"] = (record or head).code
         code = self._region_code(region, made, base, processor.paged, symbols)
@@ -247,13 +244,13 @@ class Processor:
         for name, index in space.translation.functions.items():
             state.words[at["functions"] + index] = symbols["kept." + name]
         state["guest_mxcsr"] = 0x1F80
-        state["host_clock"] = ctypes.cast(libc.clock_gettime, ctypes.c_void_p).value or 0
+        state["host_clock"] = foreign.pointer_in(libc.clock_gettime)
         state["code"] = space.tables.control.address
         state["paged"] = int(self.paged)
-        state["leave_at"] = ctypes.addressof(space.arena.leave)
+        state["leave_at"] = foreign.addressof(space.arena.leave)
         state["heat"] = space.heat.address
         state["heat_mask"] = (1 << HEAT_BITS) - 1
-        call = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_void_p)
+        call = foreign.CFUNCTYPE(foreign.c_uint64, foreign.c_void_p, foreign.c_void_p)
         self._enter = call(symbols["enter"])
         self._dispatch = symbols["dispatch"]
         self._natives: dict[str, Callable[..., int]] = {}
@@ -279,8 +276,8 @@ class Processor:
         """Call a native function (from the thread that runs this processor)."""
         call = self._natives.get(name)
         if call is None:
-            kinds = [ctypes.c_void_p] + [ctypes.c_uint64] * len(words)
-            call = ctypes.CFUNCTYPE(ctypes.c_uint64, *kinds)(self.space.symbols["native." + name])
+            kinds = [foreign.c_void_p] + [foreign.c_uint64] * len(words)
+            call = foreign.CFUNCTYPE(foreign.c_uint64, *kinds)(self.space.symbols["native." + name])
             self._natives[name] = call
         return call(self.state.address, *words)
 

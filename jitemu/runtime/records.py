@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import mmap
 
+from jitemu import foreign
 from jitemu.runtime.layouts import DELETED, EMPTY, BlockRecord, Control, ExitRecord
 from jitemu.runtime.translator_layouts import PC_AT, Work
 
@@ -27,7 +27,7 @@ class Memory:
     def __init__(self, view: memoryview) -> None:
         self.bytes = view
         self.words = view.cast("Q")
-        self.address = ctypes.addressof(ctypes.c_char.from_buffer(view))
+        self.address = foreign.addressof(foreign.c_char.from_buffer(view))
         self.size = len(view)
 
 
@@ -174,7 +174,7 @@ class CodeTables:
         found: list[tuple[int, int]] = []
         note = self.get(Control.WORK)
         while len(found) < record.word(BlockRecord.INSNS):
-            words = (ctypes.c_uint64 * (Work.LENGTH // 8)).from_address(note)
+            words = (foreign.c_uint64 * (Work.LENGTH // 8)).from_address(note)
             if words[Work.FIRST // 8]:
                 found.append((words[Work.START // 8] - record.code, words[PC_AT // 8]))
             note += Work.LENGTH

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import marshal
 import os
 import struct
 import time
@@ -39,29 +40,27 @@ class Translation:
         }
         self.library = Blob(*saved["library"])
         self.functions: dict[str, int] = saved["functions"]
-        self.names: list[tuple[str, str]] = saved["names"]
-        """Name and extension of each definition, by index."""
-        self._instead: dict[int, bytes] = saved["instead"]
+        self._names: bytes = saved["names"]
+        self._contexts: dict[int, bytes] = saved["contexts"]
         self._stubs: dict[str, tuple[bytes, list[tuple[int, str, str, int]]]] = saved["stubs"]
 
-    def instead(self, guest: Guest, ctx: int) -> bytes:
-        """For each definition the index of the one that takes its place in a context."""
-        if ctx not in self._instead:
-            self._instead[ctx] = _instead(guest, ctx, self.names)
-        return self._instead[ctx]
+    @property
+    def names(self) -> list[tuple[str, str]]:
+        """Name and extension of each definition, by index.  ARM has thousands, which a start
+        does not need."""
+        return marshal.loads(self._names)
+
+    def context(self, guest: Guest, ctx: int) -> bytes:
+        """A context's table, as runtime.translate.Context has it."""
+        if ctx not in self._contexts:
+            self._contexts[ctx] = _context(guest, ctx, self.names)
+        return self._contexts[ctx]
 
     def replaced(self, guest: Guest, ctx: int) -> list[str]:
         """Extensions of which instructions do something else in a context."""
         index = dict(self.names)
-        found = {e for name, e in self.names if guest.instead(name, e, ctx, index) is not None}
+        found = {e for name, e in index.items() if guest.instead(name, e, ctx, index) is not None}
         return sorted(found)
-
-    def context_words(self, words: Mapping[str, int | str]) -> bytes:
-        """A context's words, as runtime.translate.Context has them."""
-        index = {name: i for i, (name, _) in enumerate(self.names)}
-        values = [words.get(name, default) for name, default in _CONTEXT.items()]
-        numbers = [index[v] if isinstance(v, str) else v for v in values]
-        return struct.pack(f"<{len(numbers)}Q", *numbers)
 
     def stub(self, name: str, holes: Mapping[str, int], address: int) -> bytes:
         """A stub of a region's exit, for this host address."""
@@ -94,10 +93,14 @@ def translation_for(guest: Guest, use_cache: bool = True) -> Translation:
     return Translation(saved, tables, name)
 
 
-def _instead(guest: Guest, ctx: int, names: Sequence[tuple[str, str]]) -> bytes:
+def _context(guest: Guest, ctx: int, names: Sequence[tuple[str, str]]) -> bytes:
+    """A context's words, and for each definition the index of the one that takes its place."""
     index = {name: i for i, (name, _) in enumerate(names)}
+    given: dict[str, int | str] = {**guest.context(ctx), **guest.around}
+    words = [given.get(name, default) for name, default in _CONTEXT.items()]
+    numbers = [index[word] if isinstance(word, str) else word for word in words]
     chosen = [index[guest.instead(*pair, ctx, index) or pair[0]] for pair in names]
-    return struct.pack(f"<{len(chosen)}I", *chosen)
+    return struct.pack(f"<{len(numbers)}Q{len(chosen)}I", *numbers, *chosen)
 
 
 def _build(guest: Guest) -> tuple[dict[str, Any], bytes]:
@@ -121,8 +124,8 @@ def _build(guest: Guest) -> tuple[dict[str, Any], bytes]:
         "tables": places,
         "library": (blob.code, blob.symbols, blob.relocations),
         "functions": dict(guest.target.functions),
-        "names": names,
-        "instead": {ctx: _instead(guest, ctx, names) for ctx in range(guest.contexts)},
+        "names": marshal.dumps(names),
+        "contexts": {ctx: _context(guest, ctx, names) for ctx in range(guest.contexts)},
         "stubs": {n: (stencils.stencils[n][0], list(stencils.stencils[n][1])) for n in STUBS},
     }
     return saved, bytes(tables)

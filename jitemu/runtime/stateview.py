@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
-
 from jitemu.ir.state import Layout
+from jitemu.runtime.records import NativeMemory
 
 
 class StateView:
@@ -16,11 +15,9 @@ class StateView:
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        self._memory = ctypes.create_string_buffer(layout.size + 64)
-        base = ctypes.addressof(self._memory)
-        skip = -base % 64
-        self.address = base + skip
-        self.words = memoryview(self._memory).cast("B")[skip : skip + layout.size].cast("Q")
+        memory = NativeMemory(layout.size)  # pages that are not used cost nothing
+        self.address = memory.address
+        self.words = memory.words
         self.at = {name: offset // 8 for name, offset in layout.offsets.items()}
 
     def __getitem__(self, name: str) -> int:

@@ -142,7 +142,7 @@ class Tiers:
         self.quiet = 0
         self.regions = 0
         self.failures: list[str] = []
-        self.stopped = False
+        self.started = self.stopped = False
         self.cache_name = space.translation.name if use_cache else ""
         """Of the cache's regions that may be used and added to; nothing: no cache."""
         self.known: KnownRegions | None = None
@@ -203,9 +203,9 @@ class Tiers:
 
     def start(self) -> None:
         """Begin to sample, in a while."""
-        if self.threshold == EVERY_BLOCK:
-            return
-        _start_thread(self._sample)
+        self.started = True
+        if self.threshold != EVERY_BLOCK:
+            _start_thread(self._sample)
 
     def stop(self) -> None:
         """No more samples, and no worker."""
@@ -223,7 +223,7 @@ class Tiers:
         self.queue.clear()
         self.compiling = None
         self.done.clear()
-        self.start()
+        self.started = False
 
     def _sample(self) -> None:
         time.sleep(DELAY_SECONDS)

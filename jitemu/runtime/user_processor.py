@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import time
 
-from jitemu.hostmemory import libc
+from jitemu import foreign
+from jitemu.hostmemory import libc, view_of
 from jitemu.runtime import faults
 from jitemu.runtime.arena import set_segment_base
 from jitemu.runtime.engine import CodeSpace, Processor
@@ -123,7 +123,7 @@ class UserSpace(CodeSpace):
             self.on_page(number)
 
     def _page(self, number: int) -> bytes:
-        return ctypes.string_at(self.memory.base + number * PAGE, PAGE)
+        return view_of(self.memory.base + number * PAGE, PAGE).tobytes()
 
     def fence(self) -> None:
         """Code may have been written.  Pages that are guarded have seen every write; others
@@ -135,8 +135,8 @@ class UserSpace(CodeSpace):
                         self.invalidate(number * PAGE, PAGE)
 
     def _protect(self, number: int, protection: int) -> None:
-        page = ctypes.c_void_p(self.memory.base + number * PAGE)
-        libc.mprotect(page, ctypes.c_size_t(PAGE), protection)
+        page = foreign.c_void_p(self.memory.base + number * PAGE)
+        libc.mprotect(page, foreign.c_size_t(PAGE), protection)
 
     def written(self, address: int) -> bool:
         """A write was denied: True if it may go on, the page having been guarded."""
@@ -244,7 +244,7 @@ class UserProcessor(Processor):
         return self.user_space.pages.issuperset(_pages(covered))
 
     def guest_bytes(self, record: Record) -> bytes:
-        return ctypes.string_at(self.user_space.memory.base + record.physical, record.size)
+        return view_of(self.user_space.memory.base + record.physical, record.size).tobytes()
 
     def find(self, pc: int) -> Record | None:
         return self.record_at(pc ^ self.state["ctx_tag"], self.space.guest.address_of(pc))

@@ -114,7 +114,7 @@ def guest_command(guest: str, option_words: list[str]) -> list[bytes]:
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     start = (
         f"import sys; sys.path.insert(0, {root!r}); "
-        "from jitemu.cli.main import main; sys.exit(main())"
+        "from jitemu.cli.again import main; sys.exit(main())"
     )
-    words = [sys.executable, "-I", "-c", start, f"user-{guest}", *option_words]
+    words = [sys.executable, "-I", "-S", "-c", start, f"user-{guest}", *option_words]
     return [os.fsencode(word) for word in words]

@@ -8,10 +8,11 @@ EFAULT instead of a crash.
 
 from __future__ import annotations
 
-import ctypes
 import errno
-from ctypes import addressof, create_string_buffer, get_errno
 from os import getpid
+
+from jitemu import foreign
+from jitemu.foreign import addressof, create_string_buffer, get_errno
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _LARGEST_COPY = 1 << 26
 _base = 0
 """Host address of guest address 0."""
 
-libc: Any = ctypes.CDLL(None, use_errno=True)
+libc: Any = foreign.load_libc()
 
 
 class GuestFault(Exception):
@@ -43,8 +44,8 @@ class GuestError(Exception):
 
 def _with_arguments(count: int) -> Callable[..., int]:
     call = libc["syscall"]
-    call.restype = ctypes.c_long
-    call.argtypes = [ctypes.c_long] + [ctypes.c_uint64] * count
+    call.restype = foreign.c_long
+    call.argtypes = [foreign.c_long] + [foreign.c_uint64] * count
     return call
 
 
@@ -52,7 +53,7 @@ RAW: tuple[Callable[..., int], ...] = tuple(_with_arguments(count) for count in 
 """RAW[n](number, a1..an): the libc function, -1 and errno on failure."""
 
 _raw6 = RAW[6]
-_Vectors = ctypes.c_uint64 * 4
+_Vectors = foreign.c_uint64 * 4
 
 
 def host_call(number: int, *args: int) -> int:

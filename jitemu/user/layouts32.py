@@ -7,9 +7,9 @@ layout is the same fields in two forms of Python's struct module.
 from __future__ import annotations
 
 import errno
-from ctypes import addressof, create_string_buffer, get_errno
 from struct import Struct
 
+from jitemu.foreign import addressof, create_string_buffer, get_errno
 from jitemu.user.hostcalls import RAW, host_pointer, read_guest, read_string, write_guest
 
 TYPE_CHECKING = False

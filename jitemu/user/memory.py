@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-from bisect import bisect_left, bisect_right, insort
 
 from jitemu.user.hostcalls import PAGE, host_call, write_guest
 
@@ -83,10 +82,21 @@ class GuestSpace:
 
     # -- bookkeeping ------------------------------------------------------------------
 
+    def _above(self, address: int) -> int:
+        """Index of the first region that begins above an address (bisect costs an import)."""
+        low, high = 0, len(self._regions)
+        while low < high:
+            middle = (low + high) // 2
+            if self._regions[middle].start > address:
+                high = middle
+            else:
+                low = middle + 1
+        return low
+
     def overlaps(self, start: int, end: int) -> Iterator[Region]:
         """The parts of guest regions inside [start, end), in order."""
         regions = self._regions
-        index = max(bisect_right(regions, start, key=lambda region: region.start) - 1, 0)
+        index = max(self._above(start) - 1, 0)
         for region in regions[index:]:
             if region.start >= end:
                 return
@@ -108,7 +118,7 @@ class GuestSpace:
 
     def region_at(self, address: int) -> Region | None:
         """The region that holds an address."""
-        index = bisect_right(self._regions, address, key=lambda region: region.start) - 1
+        index = self._above(address) - 1
         if index >= 0 and address < self._regions[index].end:
             return self._regions[index]
         return None
@@ -150,8 +160,8 @@ class GuestSpace:
 
     def _forget(self, start: int, end: int) -> None:
         regions = self._regions
-        first = max(bisect_right(regions, start, key=lambda region: region.start) - 1, 0)
-        last = bisect_left(regions, end, key=lambda region: region.start)
+        first = max(self._above(start) - 1, 0)
+        last = self._above(end - 1)
         kept: list[Region] = []
         for region in regions[first:last]:
             if region.start < start:
@@ -169,7 +179,7 @@ class GuestSpace:
     def record(self, region: Region) -> None:
         """Note pages as the guest's, replacing what was known of them."""
         self._forget(region.start, region.end)
-        insort(self._regions, region, key=lambda known: known.start)
+        self._regions.insert(self._above(region.start), region)
 
     def map_code(self, code: bytes, label: str, address: int = 0) -> int:
         """Map a page with code of the kernel's for the guest; where it is."""

@@ -88,6 +88,8 @@ class EngineCpu(UserProcessor):
 
     def run(self) -> int:
         """Run until the operating system is needed."""
+        if self.tiers is not None and not self.tiers.started:
+            self.tiers.start()  # here, as the thread begins best while this one is in native code
         while True:
             reason = super().run()
             if reason == EXIT_FENCE_I:
@@ -149,7 +151,6 @@ def make_engine(
         use_cache = config.cache and code.tracer is None  # traces show every block
         tiers = Tiers(code, model, lambda pc: snapshot(guest, space, pc), threshold, use_cache)
         code.on_page = tiers.know_page
-        tiers.start()
     if config.reports is not None:
         config.reports.attach(code, tiers, _symbols(space))
     return code, tiers

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 
+from jitemu import bundle
 from jitemu.messages import fail
 from jitemu.user import elf
 from jitemu.user.abi import Abi, abi_named
@@ -129,7 +130,7 @@ def _load_interpreter(process: Process, name: bytes) -> elf.Image:
 
 def _set_comm(path: bytes) -> None:
     """The name that ps shows."""
-    from ctypes import addressof, create_string_buffer
+    from jitemu.foreign import addressof, create_string_buffer
 
     name = create_string_buffer(os.path.basename(path)[:15])
     host_call(_SYS_PRCTL, _PR_SET_NAME, addressof(name), 0, 0, 0)
@@ -218,10 +219,7 @@ def run_user(config: UserConfig) -> int:
     _set_comm(os.fsencode(config.program))
     if config.reports is not None:
         process.before_exit = config.reports.write
-    if config.cache:
-        from jitemu import bundle
-
-        bundle.keep()
+    bundle.finish(keep=config.cache)
     gc.freeze()  # a fork's child need not look through what was made so far
     gc.enable()
     status = process.run_main(thread)

@@ -12,12 +12,12 @@ so there is no moment at which a signal is overlooked.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import struct
-from ctypes import addressof, create_string_buffer
 
+from jitemu import foreign
+from jitemu.foreign import addressof, create_string_buffer
 from jitemu.runtime.signal_sets import HARDWARE, NEVER_MASKED, POKE, bit, set_of
 from jitemu.user.hostcalls import host_call, libc
 
@@ -85,44 +85,37 @@ def fault_info(number: int, code: int, address: int) -> bytes:
     return struct.pack("<iii4xQ", number, 0, code, address & (1 << 64) - 1)
 
 
-class _HostAction(ctypes.Structure):
+class _HostAction(foreign.Structure):
     """glibc's struct sigaction on x86-64 and every other 64-bit Linux but MIPS."""
 
-    _fields_ = [
-        ("handler", ctypes.c_void_p),
-        ("mask", ctypes.c_uint64 * 16),
-        ("flags", ctypes.c_int),
-        ("restorer", ctypes.c_void_p),
-    ]
+    _fields_ = (
+        ("handler", foreign.c_void_p),
+        ("mask", foreign.c_uint64 * 16),
+        ("flags", foreign.c_int),
+        ("restorer", foreign.c_void_p),
+    )
 
 
 def host_action(number: int, handler: int, flags: int = 0) -> None:
     """Set a host disposition: SIG_DFL, SIG_IGN or a native function's address."""
     action = _HostAction(handler=handler, flags=flags)
-    libc.sigaction(number, ctypes.byref(action), None)
-
-
-def host_ignores(number: int) -> bool:
-    """True where the host disposition is SIG_IGN."""
-    action = _HostAction()
-    libc.sigaction(number, None, ctypes.byref(action))
-    return action.handler == SIG_IGN
+    libc.sigaction(number, foreign.byref(action), None)
 
 
 def _does_nothing() -> int:
     """A native function that is harmless as a signal handler: labs of the signal number."""
-    return ctypes.cast(libc.labs, ctypes.c_void_p).value or 0
+    return foreign.pointer_in(libc.labs)
 
 
 def set_host_mask(mask: int) -> None:
     """The calling thread's host signal mask."""
-    word = ctypes.c_uint64(mask)
+    word = foreign.c_uint64(mask)
     host_call(_SYS_SIGPROCMASK, _SIG_SETMASK, addressof(word), 0, 8)
 
 
 def get_host_mask() -> int:
     """The calling thread's host signal mask."""
-    word = ctypes.c_uint64()
+    word = foreign.c_uint64()
     host_call(_SYS_SIGPROCMASK, 0, 0, addressof(word), 8)
     return word.value
 
@@ -148,17 +141,20 @@ class Signals:
         ``ignored`` is the set (hexadecimal) that an execve by a guest handed on.
         """
         host_action(POKE, self._nothing)
-        host_action(signal.SIGINT, SIG_IGN if host_ignores(signal.SIGINT) else SIG_DFL)
+        for number in range(1, _LAST + 1):
+            # as Python found it: that saves sixty calls
+            if not bit(number) & NEVER_MASKED and signal.getsignal(number) == SIG_IGN:
+                self.actions[number] = Action(SIG_IGN)
+        host_action(signal.SIGINT, self.actions[signal.SIGINT].handler)
         try:
             inherited = int(ignored or "0", 16)
         except ValueError:
             inherited = 0
         for number in (signal.SIGPIPE, signal.SIGXFSZ):
             # Python ignores these two; what they were is known from an execve only.
-            host_action(number, SIG_IGN if inherited & bit(number) else SIG_DFL)
-        for number in range(1, _LAST + 1):
-            if not bit(number) & NEVER_MASKED and host_ignores(number):
-                self.actions[number] = Action(SIG_IGN)
+            action = Action(SIG_IGN if inherited & bit(number) else SIG_DFL)
+            host_action(number, action.handler)
+            self.actions[number] = action
 
     # -- actions ------------------------------------------------------------------------
 
@@ -230,7 +226,7 @@ class Signals:
         set_host_mask(((1 << 64) - 1) & ~NEVER_MASKED)
         self._watcher = host_call(186)
         info = create_string_buffer(128)
-        wanted = ctypes.c_uint64()
+        wanted = foreign.c_uint64()
         delay = _POKE_FIRST
         while True:
             sleepers = [t for t in list(self.process.threads.values()) if t.pending]

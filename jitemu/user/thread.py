@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import errno
-from ctypes import addressof, c_uint64, create_string_buffer
 
+from jitemu.foreign import addressof, c_uint64, create_string_buffer
 from jitemu.runtime.signal_sets import UNBLOCKABLE, bit
 from jitemu.user.cpu import ExitKind, GuestCpu
 from jitemu.user.hostcalls import GuestFault, host_call
@@ -23,7 +23,7 @@ from jitemu.user.signals import (
     make_info,
     set_host_mask,
 )
-from jitemu.user.syscalls.table import ROWS, bind, finish
+from jitemu.user.syscalls.table import bind, finish, row_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -130,7 +130,9 @@ class GuestThread:
             if kind == _SYSCALL:
                 self._call(number_of(place))()
             elif kind == _CALLED:
-                finish(self, ROWS[self.abi.name][number_of(place)], cpu.call_result)
+                row = row_of(self.abi.name, number_of(place))
+                assert row is not None  # Python served the first call
+                finish(self, row, cpu.call_result)
                 if self._queued():
                     self.pending = True
             elif kind != _INTERRUPTED:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import struct
-from ctypes import addressof, create_string_buffer
 
+from jitemu.foreign import addressof, create_string_buffer
 from jitemu.light import partial
 from jitemu.runtime.signal_sets import UNBLOCKABLE, bit
 from jitemu.user.hostcalls import (

@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from ctypes import addressof, create_string_buffer
 
+from jitemu.foreign import addressof, create_string_buffer
 from jitemu.runtime.descriptors import OWN
 from jitemu.user.hostcalls import (
     host_call,

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import errno
 import os
-from ctypes import addressof, c_uint32
 
+from jitemu.foreign import addressof, c_uint32
 from jitemu.light import partial
 from jitemu.user.hostcalls import host_call, signed32, write_guest
 from jitemu.user.layouts32 import host_vectors

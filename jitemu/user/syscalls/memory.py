@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from ctypes import addressof, create_string_buffer
 
+from jitemu.foreign import addressof, create_string_buffer
 from jitemu.user.hostcalls import host_call, host_pointer, signed32, write_guest
 from jitemu.user.memory import MAP_ANONYMOUS
 from jitemu.user.syscalls.table import handles, passes

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import struct
-from ctypes import addressof, create_string_buffer
 
+from jitemu.foreign import addressof, create_string_buffer
 from jitemu.user.hostcalls import (
     host_call,
     host_pointer,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from ctypes import addressof, create_string_buffer
 
+from jitemu.foreign import addressof, create_string_buffer
 from jitemu.user.execve import execute
 from jitemu.user.hostcalls import (
     GuestError,
@@ -164,16 +164,15 @@ def prctl(thread: GuestThread, option: int, a: int, b: int, c: int, d: int) -> i
 def limits(thread: GuestThread, pid: int, resource: int, new: bytes | None) -> bytes:
     """prlimit(2): the limits before.  Those of memory are remembered, not enforced."""
     own = thread.process.limits
-    if resource not in _NOT_FOR_HOST or pid not in (0, os.getpid()):
-        old, given = create_string_buffer(16), create_string_buffer(new or b"", 16)
-        places = addressof(given) if new is not None else 0, addressof(old)
-        result = host_call(_SYS_PRLIMIT64, pid, resource, *places)
-        if result < 0:
-            raise GuestError(-result)
+    kept = resource in _NOT_FOR_HOST and pid in (0, os.getpid())
+    old, given = create_string_buffer(16), create_string_buffer(new or b"", 16)
+    places = addressof(given) if new is not None and not kept else 0, addressof(old)
+    result = host_call(_SYS_PRLIMIT64, pid, resource, *places)
+    if result < 0:
+        raise GuestError(-result)
+    if not kept:
         return old.raw
-    from resource import getrlimit
-
-    before = own.get(resource) or getrlimit(resource)
+    before = own.get(resource) or struct.unpack("<qq", old.raw)
     if new is not None:
         soft, hard = struct.unpack("<qq", new)
         if soft & (1 << 64) - 1 > hard & (1 << 64) - 1:

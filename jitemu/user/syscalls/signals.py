@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from ctypes import addressof, c_uint64, create_string_buffer
 
+from jitemu.foreign import addressof, c_uint64, create_string_buffer
 from jitemu.runtime.layouts import NativeCall
 from jitemu.runtime.signal_sets import UNBLOCKABLE, VIRTUAL, bit
 from jitemu.user.hostcalls import (

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import errno
-from ctypes import addressof, create_string_buffer
 
+from jitemu.foreign import addressof, create_string_buffer
 from jitemu.user.hostcalls import host_call, write_guest
 from jitemu.user.syscalls.table import handles, passes
 

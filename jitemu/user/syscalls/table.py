@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import errno
 import struct
-from ctypes import c_char_p, c_void_p, cast, get_errno
 
+from jitemu.foreign import c_char_p, get_errno, pointer_in
 from jitemu.user.hostcalls import RAW, GuestError, GuestFault, read_string
 
 TYPE_CHECKING = False
@@ -54,33 +54,76 @@ class Row:
 
 
 GUESTS = ("riscv64", "arm")
-ROWS: dict[str, dict[int, Row]] = {guest: {} for guest in GUESTS}
-"""Guest -> its number -> row."""
+_unread: list[str] = []
+"""Rows that the host serves: a start reads the dozen that its program calls."""
+_served: dict[str, dict[int, tuple[str, Handler, int]]] = {guest: {} for guest in GUESTS}
+"""Guest -> its number -> a row with a handler: text, handler, native."""
+_rows: dict[str, dict[int, Row]] = {guest: {} for guest in GUESTS}
+"""Guest -> its number -> row, of those that were asked for."""
 
 
-def _parse(text: str, handler: Handler | None, native: int = 0) -> None:
+def row_of(guest: str, number: int) -> Row | None:
+    """The row of a guest's call."""
+    row = _rows[guest].get(number)
+    if row is None:
+        handled = _served[guest].get(number)
+        if handled is not None:
+            row = _parse(*handled)
+        elif text := _find(GUESTS.index(guest) + 1, str(number)):
+            row = _parse(text, None)
+        else:
+            return None
+        _rows[guest][number] = row
+    return row
+
+
+def every_row(guest: str) -> dict[int, Row]:
+    """All rows of a guest by number; ValueError where two have one."""
+    numbers = list(_served[guest])
+    for line in "".join(_unread).split("\n"):
+        number = line.split()[GUESTS.index(guest) + 1] if line else "-"
+        if number != "-":
+            numbers.append(int(number))
+    rows = {number: row for number in numbers if (row := row_of(guest, number))}
+    if len(rows) != len(numbers):
+        raise ValueError(f"{len(numbers) - len(rows)} system calls of {guest} have two rows")
+    return rows
+
+
+def _find(column: int, number: str) -> str:
+    """The row that the host serves with this number in a column, or nothing."""
+    for text in _unread:
+        at = text.find(f" {number} ")
+        while at >= 0:
+            start = text.rfind("\n", 0, at) + 1
+            line = text[start : text.find("\n", at)]
+            if line.split()[column] == number:
+                return line
+            at = text.find(f" {number} ", at + 1)
+    return ""
+
+
+def _parse(text: str, handler: Handler | None, native: int = 0) -> Row:
     name, *words = text.split()
     host = words[len(GUESTS)]
     kinds = tuple(words[len(GUESTS) + 1 :])
-    row = Row(name, None if host == "-" else int(host), kinds, handler, native)
-    for guest, number in zip(GUESTS, words, strict=False):
-        if number != "-":
-            if int(number) in ROWS[guest]:
-                raise ValueError(f"system call {number} of {guest} has two rows")
-            ROWS[guest][int(number)] = row
+    return Row(name, None if host == "-" else int(host), kinds, handler, native)
 
 
 def passes(text: str) -> None:
     """Rows, one a line, that the host serves as they are."""
-    for line in text.strip().splitlines():
-        _parse(line, None)
+    _unread.append(text.strip() + "\n")
 
 
 def handles(text: str, native: int = 0) -> Callable[[H], H]:
     """The decorated function serves this row, or what native code leaves of it."""
 
     def register(handler: H) -> H:
-        _parse(text, handler, native)
+        for guest, number in zip(GUESTS, text.split(None, len(GUESTS) + 1)[1:], strict=False):
+            if number != "-":
+                if int(number) in _served[guest]:
+                    raise ValueError(f"system call {number} of {guest} has two rows")
+                _served[guest][int(number)] = text, handler, native
         return handler
 
     return register
@@ -140,7 +183,7 @@ def _pass_with_path(thread: GuestThread, row: Row) -> Callable[[], None]:
         there = thread.process.paths.translate(path)
         if there is not path:
             keep = c_char_p(there)
-            address = cast(keep, c_void_p).value or 0
+            address = pointer_in(keep)
             args = (*args[:index], address, *args[index + 1 :])
         result = call(host, *args)
         return -get_errno() if result == -1 else result
@@ -161,7 +204,7 @@ def _handled(thread: GuestThread, row: Row, handler: Handler) -> Callable[[], No
 
 def bind(thread: GuestThread, number: int) -> Callable[[], None]:
     """The closure that serves a guest's call number for one thread."""
-    row = ROWS[thread.abi.name].get(number)
+    row = row_of(thread.abi.name, number)
     if row is None:
         return lambda: _unknown(thread, number)
     handler = row.handler or thread.abi.passing(thread, row)
