@@ -428,6 +428,8 @@ class Shape:
     """It ends with a conditional branch, so the next instruction may follow."""
     written: tuple[str, ...]
     """Register fields that are written."""
+    named: frozenset[int]
+    """Pinned registers, by number, that the body itself names."""
 
 
 def open_body(target: Target, insn: Instruction) -> Emitter:
@@ -443,16 +445,22 @@ def shape_of(target: Target, insn: Instruction) -> Shape:
     classes = {o: "" for o in insn.operands if o[0] == "r"}
     relative: str | None = None
     written: list[str] = []
+    named: set[int] = set()
     for op in s.block.ops:
         if op.name in ("set", "vset") and isinstance(op.attrs[1], str):
             written.append(op.attrs[1])
-        if op.name in ("get", "set", "vget", "vset") and isinstance(op.attrs[1], str):
-            classes[op.attrs[1]] = str(op.attrs[0])
+        if op.name in ("get", "set", "vget", "vset"):
+            kind, index = op.attrs
+            if isinstance(index, str):
+                classes[index] = str(kind)
+            elif kind == target.pinned_class and index in target.pinned:
+                named.add(target.pinned.index(index))
         relative = pc_relative(op) or relative
     last = s.block.ops[-1].name if s.ended else ""
     jumps = last in ("jump", "branch")
     assert relative or not jumps, f"{insn.name}: a direct jump goes to pc + field"
-    return Shape(tuple(classes.items()), relative, jumps, s.ended, last == "branch", tuple(written))
+    falls, registers = last == "branch", tuple(classes.items())
+    return Shape(registers, relative, jumps, s.ended, falls, tuple(written), frozenset(named))
 
 
 def pc_relative(op: Op) -> str | None:

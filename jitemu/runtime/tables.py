@@ -107,14 +107,11 @@ def tree_bytes(decoder: Decoder, illegal: int) -> bytes:
 
 def short_bytes(decoder: Decoder) -> bytes:
     """For each 16-bit word the 32-bit word that it stands for, or 0."""
-    words = [0] * 65536
     if decoder.native_trees != (32,):  # 16-bit words have trees of their own
         return bytes(8)
-    for word in range(65536):
-        if word & 3 != 3:
-            decoded = decoder.decode_fresh(word)
-            if decoded is not None:
-                words[word] = decoded.insn.encode(**decoded.fields)
+    words = [0] * 65536
+    for word, long in decoder.expansions():
+        words[word] = long
     return struct.pack("<65536I", *words)
 
 
