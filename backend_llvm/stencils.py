@@ -19,7 +19,7 @@ from jitemu.backend_llvm.stencil_keys import Key, Target
 from jitemu.backend_llvm.stencil_keys import parse_key as parse_key
 from jitemu.ir.code import WIDTHS, Op
 from jitemu.ir.emitter import Emitter
-from jitemu.ir.state import EXIT_COUNTED, EXIT_SYSCALL, JUMP_CACHE_ENTRIES
+from jitemu.ir.state import EXIT_COUNTED, EXIT_SYSCALL, EXIT_UNBUILT, JUMP_CACHE_ENTRIES
 from jitemu.isa import Instruction
 
 Relocation = tuple[int, str, str, int]
@@ -362,6 +362,13 @@ class StencilLowering(RareLowering):
         self.set_word("budget", left)
         self._unless(self.temp(f"icmp slt i64 {left}, 0"), "next")
 
+    def unbuilt(self) -> None:
+        """Stands for an instruction whose stencils have not been built yet."""
+        self.set_word("pc", self.address("pc"))
+        self.set_word("unbuilt", self.hole("index"))
+        self.set_word("exit_reason", str(EXIT_UNBUILT))
+        self.tail_word("exit", self.pins)
+
     def far(self) -> None:
         """A direct exit to another page (whose mapping may change)."""
         target = self.address("target")
@@ -400,6 +407,9 @@ class StencilLowering(RareLowering):
         self._commit()
         self.tail_word("dispatch", self.pins)
 
+
+UNBUILT = "unbuilt"
+"""The stencil that stands for an instruction without one; its hole is that one's table index."""
 
 RANGES = {"shamt": "!5"}
 """Holes whose values are known to be small, which gives shorter code."""
@@ -491,7 +501,10 @@ def _special(target: Target, name: str) -> str:
     """Stencils that belong to no instruction (see SPECIALS)."""
     low = StencilLowering(target, Key(name, ""), (), cold=name.endswith(".cold"))
     kind, _, index = name.partition(".")
-    bodies = {"link": low.link, "far": low.far, "guard": low.guard, "count": low.count}
+    bodies = {
+        **{"link": low.link, "far": low.far, "guard": low.guard, "count": low.count},
+        UNBUILT: low.unbuilt,
+    }
     if kind in bodies:
         bodies[kind]()
     else:
@@ -517,7 +530,7 @@ def module_text(
     target: Target, items: Sequence[tuple[Instruction, Key]], special: bool = False
 ) -> str:
     """LLVM text of a module with these stencils' hot and cold forms."""
-    names = [*specials(target), "count.cold"] if special else []
+    names = [*specials(target), "count.cold", UNBUILT] if special else []
     parts = [_special(target, name) for name in names]
     for insn, key in items:
         hot, wants_cold = _function(target, insn, key, cold=False)

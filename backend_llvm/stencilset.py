@@ -16,7 +16,7 @@ from jitemu.backend_llvm.objects import Blob
 from jitemu.backend_llvm.stencils import Key, Shape, Stencil, Target, open_body, shape_of
 from jitemu.ir.code import Function
 from jitemu.ir.native import REGISTRY
-from jitemu.isa import Isa
+from jitemu.isa import Instruction, Isa
 from jitemu.messages import fail
 
 Progress = Callable[[int, int], None]
@@ -54,10 +54,7 @@ class StencilSet:
         ``quick``: a library that is not as fast.
         """
         number_functions(self.target, self.isa)
-        groups: dict[Key, list[Key]] = {}
-        for key in dict.fromkeys(keys):
-            groups.setdefault(self._template(key)[0], []).append(key)
-        wanted = list(groups.values())
+        wanted = self._grouped(keys)
         batches = [wanted[start : start + BATCH] for start in range(0, len(wanted), BATCH)]
         jobs = [
             partial(self._library, quick),
@@ -68,6 +65,26 @@ class StencilSet:
             self.stencils.update(made)
             progress(done, len(jobs))
         self.library = Blob(*self.stencils.pop(LIBRARY))
+
+    def made(self, keys: Iterable[Key]) -> dict[str, Stencil]:
+        """Build some stencils, in this process."""
+        return self._made(self._grouped(keys))
+
+    def first(self, common: Sequence[Key]) -> list[Key]:
+        """What a first run begins with: the most common keys and those that cost nothing beside
+        them, and the general ones of common instructions and of what no word encodes."""
+        templates = {self._template(key)[0] for key in common[:FIRST]}
+        names = {key.name for key in common}
+        names |= {i.name for i in self.isa.instructions.values() if not i.width}
+        general = [key for key in general_keys(self.target, self.isa) if key.name in names]
+        return [*(key for key in common if self._template(key)[0] in templates), *general]
+
+    def _grouped(self, keys: Iterable[Key]) -> list[list[Key]]:
+        """The keys, those with the same template together."""
+        groups: dict[Key, list[Key]] = {}
+        for key in dict.fromkeys(keys):
+            groups.setdefault(self._template(key)[0], []).append(key)
+        return list(groups.values())
 
     def _library(self, quick: bool) -> dict[str, Any]:
         from jitemu.backend_llvm.natives import build_library
@@ -170,19 +187,27 @@ def general_keys(target: Target, isa: Isa) -> list[Key]:
     Instructions that write a register and jump exist for every place of it, as nothing
     can be put between the write and the jump.
     """
-    keys: list[Key] = []
-    pins = [str(i) for i in range(len(target.pinned))]
-    for insn in isa.instructions.values():
-        if insn.body is None or insn.base:
-            continue
-        shape = shape_of(target, insn)
-        choices = ["m" for _ in shape.registers]
-        backward = (False, True) if shape.jumps else (False,)
-        if shape.ends and not shape.falls and shape.written:
-            choices = ["".join(("m", "z", *pins))] * len(shape.registers)
-        for places in itertools.product(*choices):
-            keys.extend(Key(insn.name, "".join(places), b) for b in backward)
-    return keys
+    insns = [i for i in isa.instructions.values() if i.body is not None and not i.base]
+    return [key for insn in insns for key in general_of(target, insn)]
+
+
+def general_of(target: Target, insn: Instruction) -> list[Key]:
+    """An instruction's share of ``general_keys``."""
+    shape = shape_of(target, insn)
+    choices = ["m" for _ in shape.registers]
+    backward = (False, True) if shape.jumps else (False,)
+    if shape.ends and not shape.falls and shape.written:
+        pins = (str(i) for i in range(len(target.pinned)))
+        choices = ["".join(("m", "z", *pins))] * len(shape.registers)
+    return [
+        Key(insn.name, "".join(places), b)
+        for places in itertools.product(*choices)
+        for b in backward
+    ]
+
+
+FIRST = 1000
+"""So many common keys, and those that share a template with one, are in the first set."""
 
 
 def number_functions(target: Target, isa: Isa) -> None:

@@ -66,3 +66,9 @@ def write_file(path: str, pieces: list[bytes]) -> bool:
             os.unlink(temporary)
         return False
     return True
+
+
+def remove(path: str) -> None:
+    """Remove a file, if it is there and may be removed."""
+    with suppress(OSError):
+        os.unlink(path)

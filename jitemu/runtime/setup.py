@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from jitemu.runtime.guest import Guest
 
 
+FIRST = ".first"
+"""Ending of the name of a set with the frequent stencils only."""
 _NONE = 0xFFFF_FFFF
 _CONTEXT = {
     **{"tlb": 0, "mode": 0, "fetch": 0, "tree": 0, "short_tree": 0, "fetch_rule": 0},
@@ -37,6 +39,8 @@ class Translation:
             table: Memory(tables[start : start + size])
             for table, (start, size) in saved["tables"].items()
         }
+        self.complete: bool = saved["complete"]
+        """Every stencil that can be wanted is there."""
         self.library = Blob(*saved["library"])
         self.functions: dict[str, int] = saved["functions"]
         self.names: list[tuple[str, str]] = saved["names"]
@@ -72,18 +76,30 @@ class Translation:
         return bytes(data)
 
 
-def translation_for(guest: Guest, use_cache: bool = True) -> Translation:
-    """The guest's translation.  Without ``use_cache`` what is built is not kept."""
+def set_path(guest: Guest) -> str:
+    """Where the cache has a guest's stencils."""
     name = f"{guest.name}-{guest.variant}-{cache.fingerprint(guest.frontend)}"
-    path = os.path.join(cachedir.folder(), cachedir.STENCILS, name)
+    return os.path.join(cachedir.folder(), cachedir.STENCILS, name)
+
+
+def translation_for(guest: Guest, use_cache: bool = True, beside: bool = False) -> Translation:
+    """The guest's translation.  Without ``use_cache`` what is built is not kept.
+
+    ``beside``: if it is not complete (``Translation.complete``), the rest may be built beside
+    the guest.
+    """
+    path = set_path(guest)
     found = cache.load(path)
+    if found is None and use_cache and beside:
+        found = cache.load(path + FIRST)
     if found is not None:
         cache.mark_used(path, time.time())
         saved, tables = found
     else:
-        saved, data = _build(guest)
+        first = use_cache and beside and cachedir.make_private(os.path.dirname(path))
+        saved, data = build(guest, first)
         tables = place_bytes(data).bytes
-        if use_cache and not cache.save(path, saved, data):
+        if use_cache and not cache.save(path + FIRST if first else path, saved, data):
             from jitemu.messages import warn
 
             warn(
@@ -91,7 +107,7 @@ def translation_for(guest: Guest, use_cache: bool = True) -> Translation:
                 "can write, or set XDG_CACHE_HOME"
             )
     guest.target.functions.update(saved["functions"])
-    return Translation(saved, tables, name)
+    return Translation(saved, tables, os.path.basename(path))
 
 
 def _instead(guest: Guest, ctx: int, names: Sequence[tuple[str, str]]) -> bytes:
@@ -100,16 +116,20 @@ def _instead(guest: Guest, ctx: int, names: Sequence[tuple[str, str]]) -> bytes:
     return struct.pack(f"<{len(chosen)}I", *chosen)
 
 
-def _build(guest: Guest) -> tuple[dict[str, Any], bytes]:
-    """What is saved of a guest's code generation, and its tables, each at a page of its own."""
+def build(guest: Guest, first: bool = False) -> tuple[dict[str, Any], bytes]:
+    """What is saved of a guest's code generation, and its tables, each at a page of its own.
+
+    ``first``: only the frequent stencils, and a library that is not as fast.
+    """
     from jitemu.backend_llvm.stencilset import StencilSet, general_keys
     from jitemu.runtime.progress import building
     from jitemu.runtime.tables import build_tables
 
     stencils = StencilSet(guest.target, guest.isa, guest.roots)
-    keys = [*general_keys(guest.target, guest.isa), *guest.common_keys()]
+    common = guest.common_keys()
+    keys = stencils.first(common) if first else [*general_keys(guest.target, guest.isa), *common]
     with building("Building stencils for this processor (first use)") as progress:
-        stencils.build(keys, progress)
+        stencils.build(keys, progress, quick=first)
     blob = stencils.library
     places: dict[str, tuple[int, int]] = {}
     tables = bytearray()
@@ -123,6 +143,7 @@ def _build(guest: Guest) -> tuple[dict[str, Any], bytes]:
         "functions": dict(guest.target.functions),
         "names": names,
         "instead": {ctx: _instead(guest, ctx, names) for ctx in range(guest.contexts)},
+        "complete": not first,
         "stubs": {n: (stencils.stencils[n][0], list(stencils.stencils[n][1])) for n in STUBS},
     }
     return saved, bytes(tables)

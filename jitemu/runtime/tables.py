@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import itertools
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from jitemu.backend_llvm.stencils import Key, Shape, Stencil, Target, specials
+from jitemu.backend_llvm.objects import Relocation, patch
+from jitemu.backend_llvm.stencils import UNBUILT, Key, Shape, Stencil, Target, specials
 from jitemu.backend_llvm.stencilset import StencilSet
 from jitemu.isa import Decoder, Instruction, Isa, Node
 from jitemu.runtime.translator_layouts import (
@@ -150,16 +151,21 @@ class Choices:
         if insn.stencil in self.known:
             return self.known[insn.stencil]
         first = self.known[insn.stencil] = len(self.entries)
-        letters = ["m", "z", *(str(i) for i in range(len(self.target.pinned)))]
-        sets = [
-            letters if kind == self.target.pinned_class else ["m"] for _, kind in shape.registers
-        ]
-        back = (False, True) if shape.jumps else (False,)
-        for places in itertools.product(*sets):
-            for backward in back:
-                key = str(Key(insn.stencil, "".join(places), backward))
-                self.entries.append(self.offsets.get(key, 0))
+        otherwise = self.offsets.get(f"{UNBUILT}:{insn.stencil}", 0)
+        for number, key in enumerate(choice_keys(self.target, insn, shape)):
+            general = otherwise if number <= shape.jumps else 0
+            self.entries.append(self.offsets.get(key, general))
         return first
+
+
+def choice_keys(target: Target, insn: Instruction, shape: Shape) -> Iterator[str]:
+    """The keys of an instruction's entries in the choice table; the general ones first."""
+    letters = ["m", "z", *(str(i) for i in range(len(target.pinned)))]
+    sets = [letters if kind == target.pinned_class else ["m"] for _, kind in shape.registers]
+    back = (False, True) if shape.jumps else (False,)
+    for places in itertools.product(*sets):
+        for backward in back:
+            yield str(Key(insn.stencil, "".join(places), backward))
 
 
 def _predicate(insn: Instruction) -> int:
@@ -213,6 +219,24 @@ def stencil_bytes(stencil: Stencil, operands: Sequence[str]) -> bytes:
     return struct.pack(f"<{len(words)}Q", *words) + code
 
 
+def _built(stencils: StencilSet, insn: Instruction) -> bool:
+    """There is an instruction's general stencil."""
+    places = "m" * len(stencils.shape(insn.name).registers)
+    return str(Key(insn.name, places)) in stencils.stencils
+
+
+def _unbuilt(stencil: Stencil, index: int) -> Stencil:
+    """The stencil that leaves native code for the sake of an instruction."""
+    code = bytearray(stencil[0])
+    rest: list[Relocation] = []
+    for offset, kind, symbol, addend in stencil[1]:
+        if symbol == "index":
+            patch(code, offset, kind, index + addend, 0)
+        else:
+            rest.append((offset, kind, symbol, addend))
+    return bytes(code), tuple(rest), *stencil[2:]
+
+
 def build_tables(stencils: StencilSet, decoder: Decoder, illegal: str) -> dict[str, bytes]:
     """All tables of a stencil set and a decoder."""
     isa: Isa = stencils.isa
@@ -220,10 +244,16 @@ def build_tables(stencils: StencilSet, decoder: Decoder, illegal: str) -> dict[s
     offsets: dict[str, int] = {}
     wanted = specials(stencils.target)
     for key, stencil in stencils.stencils.items():
+        if key == UNBUILT:
+            continue
         name = key.rpartition(":")[0]
         operands = isa.instructions[name].operands if name else ()
         offsets[key] = len(blob) // 8
         blob += stencil_bytes(stencil, operands)
+    for insn in isa.instructions.values():
+        if insn.body is not None and not insn.base and not _built(stencils, insn):
+            offsets[f"{UNBUILT}:{insn.name}"] = len(blob) // 8
+            blob += stencil_bytes(_unbuilt(stencils.stencils[UNBUILT], insn.index), ())
     choices = Choices(stencils.target, offsets)
     insns = insn_bytes(stencils, choices)
     return {

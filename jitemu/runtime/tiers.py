@@ -41,10 +41,8 @@ else:
 
     Protocol = object
 
-_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-_START = (
-    f"import sys; sys.path.insert(0, {_ROOT!r}); from jitemu.runtime.worker import main; main()"
-)
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+_START = f"import sys; sys.path.insert(0, {ROOT!r}); from jitemu.runtime.worker import main; main()"
 SAMPLE_SECONDS = 0.001
 SLOW_SAMPLE_SECONDS = 0.01
 """Interval once nothing new has become hot for a while."""
@@ -94,11 +92,11 @@ def _start_thread(body: Callable[..., None], *arguments: object) -> None:
 
 
 class Worker:
-    """A compile worker's process.  Its pipes are unbuffered: buffers have locks, which a
-    fork of the guest could find held by another thread."""
+    """A compile worker's process, or a stencil builder's.  Its pipes are unbuffered: buffers
+    have locks, which a fork of the guest could find held by another thread."""
 
-    def __init__(self, spawn: int) -> None:
-        """``spawn``: the address of the native ``spawn_apart``."""
+    def __init__(self, spawn: int, program: str = _START) -> None:
+        """``spawn``: the address of the native ``spawn_apart``; ``program``: Python's text."""
         theirs, ours = map(descriptors.move_up, os.pipe())
         results, answers = map(descriptors.move_up, os.pipe())
         nowhere = descriptors.move_up(os.open(os.devnull, os.O_WRONLY))
@@ -107,7 +105,7 @@ class Worker:
         # Neither the guest's folder nor its environment decides what is imported.
         from jitemu.runtime.spawn import start_apart
 
-        start_apart(spawn, [sys.executable, "-I", "-c", _START], (theirs, answers, nowhere))
+        start_apart(spawn, [sys.executable, "-I", "-c", program], (theirs, answers, nowhere))
         for file in (theirs, answers, nowhere):
             descriptors.close(file)
 
