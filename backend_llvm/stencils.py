@@ -8,6 +8,7 @@ request to look around).
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -442,13 +443,16 @@ class Shape:
     """Pinned registers, by number, that the body itself names."""
 
 
+@functools.cache
 def open_body(target: Target, insn: Instruction) -> Emitter:
-    """The instruction's micro-ops with its fields left open."""
+    """The instruction's micro-ops with its fields left open.  They are remembered, as they are
+    looked at several times."""
     s = target.emitter(target.mode)
     insn.build_open(s)
     return s
 
 
+@functools.cache
 def shape_of(target: Target, insn: Instruction) -> Shape:
     """Look at an instruction's open body."""
     s = open_body(target, insn)

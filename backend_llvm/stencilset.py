@@ -20,7 +20,7 @@ from jitemu.isa import Instruction, Isa
 from jitemu.messages import fail
 
 Progress = Callable[[int, int], None]
-"""Called with (stencils built, stencils to build)."""
+"""Called with (jobs done, jobs)."""
 
 BATCH = 32
 """Templates in a module: a module of its own for each would cost a fifth more."""
@@ -39,14 +39,10 @@ class StencilSet:
         """Native functions that are needed besides those that instructions call."""
         self.stencils: dict[str, Stencil] = {}
         self.library = Blob(b"")
-        self.shapes: dict[str, Shape] = {}
 
     def shape(self, name: str) -> Shape:
         """What the stencils of an instruction look like."""
-        shape = self.shapes.get(name)
-        if shape is None:
-            shape = self.shapes[name] = shape_of(self.target, self.isa.instructions[name])
-        return shape
+        return shape_of(self.target, self.isa.instructions[name])
 
     def build(self, keys: Iterable[Key], progress: Progress, quick: bool = False) -> None:
         """Build the library, the special stencils and the stencils of these keys.
@@ -61,9 +57,12 @@ class StencilSet:
             self._specials,
             *(partial(self._made, batch) for batch in batches),
         ]
-        for done, made in enumerate(in_processes(jobs, len(os.sched_getaffinity(0))), 1):
-            self.stencils.update(made)
-            progress(done, len(jobs))
+        made: dict[int, dict[str, Any]] = {}
+        for number, result in in_processes(jobs, len(os.sched_getaffinity(0))):
+            made[number] = result
+            progress(len(made), len(jobs))
+        for number in range(len(jobs)):
+            self.stencils.update(made[number])
         self.library = Blob(*self.stencils.pop(LIBRARY))
 
     def made(self, keys: Iterable[Key]) -> dict[str, Stencil]:
@@ -75,8 +74,9 @@ class StencilSet:
         them, and the general ones of common instructions and of what no word encodes."""
         templates = {self._template(key)[0] for key in common[:FIRST]}
         names = {key.name for key in common}
-        names |= {i.name for i in self.isa.instructions.values() if not i.width}
-        general = [key for key in general_keys(self.target, self.isa) if key.name in names]
+        insns = self.isa.instructions.values()
+        wanted = [i for i in insns if i.body and not i.base and (i.name in names or not i.width)]
+        general = [key for insn in wanted for key in general_of(self.target, insn)]
         return [*(key for key in common if self._template(key)[0] in templates), *general]
 
     def _grouped(self, keys: Iterable[Key]) -> list[list[Key]]:
@@ -142,8 +142,9 @@ def template_of(key: Key, pins: int, named: Container[int]) -> tuple[Key, Permut
 
 def in_processes(
     jobs: Sequence[Callable[[], dict[str, Any]]], count: int
-) -> Iterator[dict[str, Any]]:
-    """The results of all jobs (fewer than 256), in any order, from forked processes."""
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The numbers and results of all jobs, fewer than 256, in any order, from forked
+    processes."""
     numbers, given = os.pipe()
     os.write(given, bytes(range(len(jobs))))
     os.close(given)
@@ -157,7 +158,7 @@ def in_processes(
                     os.close(fd)
                 with os.fdopen(send, "wb") as stream:
                     while number := os.read(numbers, 1):
-                        marshal.dump(jobs[number[0]](), stream)
+                        marshal.dump((number[0], jobs[number[0]]()), stream)
                         stream.flush()
                 status = 0
             finally:

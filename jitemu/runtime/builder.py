@@ -99,16 +99,15 @@ def main() -> None:
 
 def _made(stencils: StencilSet, index: int) -> Made:
     from jitemu.backend_llvm.stencilset import general_of
-    from jitemu.runtime.tables import choice_keys, stencil_bytes
+    from jitemu.runtime.tables import entry_number, stencil_bytes
 
-    insns = stencils.isa.instructions
+    target, insns = stencils.target, stencils.isa.instructions
     insn = insns[list(insns.values())[index].stencil]
-    found = stencils.made(general_of(stencils.target, insn))
-    keys = choice_keys(stencils.target, insn, stencils.shape(insn.name))
+    shape, keys = stencils.shape(insn.name), general_of(target, insn)
+    found = stencils.made(keys)
     return [
-        (number, stencil_bytes(found[key], insn.operands))
-        for number, key in enumerate(keys)
-        if key in found
+        (entry_number(target, shape, key), stencil_bytes(found[str(key)], insn.operands))
+        for key in keys
     ]
 
 

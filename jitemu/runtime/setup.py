@@ -121,6 +121,7 @@ def build(guest: Guest, first: bool = False) -> tuple[dict[str, Any], bytes]:
 
     ``first``: only the frequent stencils, and a library that is not as fast.
     """
+    from jitemu.backend_llvm.stencils import open_body, shape_of
     from jitemu.backend_llvm.stencilset import StencilSet, general_keys
     from jitemu.runtime.progress import building
     from jitemu.runtime.tables import build_tables
@@ -146,6 +147,8 @@ def build(guest: Guest, first: bool = False) -> tuple[dict[str, Any], bytes]:
         "complete": not first,
         "stubs": {n: (stencils.stencils[n][0], list(stencils.stencils[n][1])) for n in STUBS},
     }
+    open_body.cache_clear()
+    shape_of.cache_clear()
     return saved, bytes(tables)
 
 

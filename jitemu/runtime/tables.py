@@ -5,13 +5,21 @@ Made once from the instruction definitions and the stencil set, and kept on disk
 
 from __future__ import annotations
 
-import itertools
 import struct
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Sequence
 
 from jitemu.backend_llvm.objects import Relocation, patch
-from jitemu.backend_llvm.stencils import UNBUILT, Key, Shape, Stencil, Target, specials
-from jitemu.backend_llvm.stencilset import StencilSet
+from jitemu.backend_llvm.stencils import (
+    UNBUILT,
+    Key,
+    Shape,
+    Stencil,
+    Target,
+    parse_key,
+    specials,
+)
+from jitemu.backend_llvm.stencilset import StencilSet, general_of
 from jitemu.isa import Decoder, Instruction, Isa, Node
 from jitemu.runtime.translator_layouts import (
     ENDS,
@@ -141,8 +149,12 @@ class Choices:
 
     def __init__(self, target: Target, offsets: dict[str, int]) -> None:
         self.target = target
-        self.offsets = offsets
-        self.entries: list[int] = [0]
+        self.stencils: dict[str, list[tuple[Key, int]]] = {}
+        """Of each definition the stencils, and where they are."""
+        for text, offset in offsets.items():
+            key = parse_key(text)
+            self.stencils.setdefault(key.name, []).append((key, offset))
+        self.entries = array("I", [0])
         self.known: dict[str, int] = {}
         """Where the entries of a definition begin; its other encodings share them."""
 
@@ -151,21 +163,22 @@ class Choices:
         if insn.stencil in self.known:
             return self.known[insn.stencil]
         first = self.known[insn.stencil] = len(self.entries)
-        otherwise = self.offsets.get(f"{UNBUILT}:{insn.stencil}", 0)
-        for number, key in enumerate(choice_keys(self.target, insn, shape)):
-            general = otherwise if number <= shape.jumps else 0
-            self.entries.append(self.offsets.get(key, general))
+        pinned = [kind for _, kind in shape.registers if kind == self.target.pinned_class]
+        size = (len(self.target.pinned) + 2) ** len(pinned) * (1 + shape.jumps)
+        self.entries.frombytes(bytes(size * self.entries.itemsize))
+        for key, offset in self.stencils.get(insn.stencil, ()):
+            self.entries[first + entry_number(self.target, shape, key)] = offset
         return first
 
 
-def choice_keys(target: Target, insn: Instruction, shape: Shape) -> Iterator[str]:
-    """The keys of an instruction's entries in the choice table; the general ones first."""
-    letters = ["m", "z", *(str(i) for i in range(len(target.pinned)))]
-    sets = [letters if kind == target.pinned_class else ["m"] for _, kind in shape.registers]
-    back = (False, True) if shape.jumps else (False,)
-    for places in itertools.product(*sets):
-        for backward in back:
-            yield str(Key(insn.stencil, "".join(places), backward))
+def entry_number(target: Target, shape: Shape, key: Key) -> int:
+    """The place of a stencil's entry among its instruction's; the general ones are the first."""
+    number = 0
+    for (_, kind), letter in zip(shape.registers, key.places, strict=True):
+        if kind == target.pinned_class:
+            place = "mz".index(letter) if letter in "mz" else 2 + int(letter)
+            number = number * (len(target.pinned) + 2) + place
+    return number * 2 + key.backward if shape.jumps else number
 
 
 def _predicate(insn: Instruction) -> int:
@@ -219,12 +232,6 @@ def stencil_bytes(stencil: Stencil, operands: Sequence[str]) -> bytes:
     return struct.pack(f"<{len(words)}Q", *words) + code
 
 
-def _built(stencils: StencilSet, insn: Instruction) -> bool:
-    """There is an instruction's general stencil."""
-    places = "m" * len(stencils.shape(insn.name).registers)
-    return str(Key(insn.name, places)) in stencils.stencils
-
-
 def _unbuilt(stencil: Stencil, index: int) -> Stencil:
     """The stencil that leaves native code for the sake of an instruction."""
     code = bytearray(stencil[0])
@@ -251,8 +258,11 @@ def build_tables(stencils: StencilSet, decoder: Decoder, illegal: str) -> dict[s
         offsets[key] = len(blob) // 8
         blob += stencil_bytes(stencil, operands)
     for insn in isa.instructions.values():
-        if insn.body is not None and not insn.base and not _built(stencils, insn):
-            offsets[f"{UNBUILT}:{insn.name}"] = len(blob) // 8
+        if insn.body is None or insn.base:
+            continue
+        general = general_of(stencils.target, insn)[: 1 + stencils.shape(insn.name).jumps]
+        if str(general[0]) not in offsets:
+            offsets.update((str(key), len(blob) // 8) for key in general)
             blob += stencil_bytes(_unbuilt(stencils.stencils[UNBUILT], insn.index), ())
     choices = Choices(stencils.target, offsets)
     insns = insn_bytes(stencils, choices)
@@ -260,7 +270,7 @@ def build_tables(stencils: StencilSet, decoder: Decoder, illegal: str) -> dict[s
         "tree": tree_bytes(decoder, isa.instructions[illegal].index),
         "short": short_bytes(decoder),
         "insns": insns,
-        "choices": struct.pack(f"<{len(choices.entries)}I", *choices.entries),
+        "choices": choices.entries.tobytes(),
         "stencils": bytes(blob) + bytes(8),
         "specials": struct.pack(f"<{len(wanted)}Q", *(offsets[n] * 8 for n in wanted)),
         "places": place_bytes(stencils.target),
