@@ -2,9 +2,10 @@
 
 A first run builds the stencils that are frequent and starts (``setup.translation_for``).  An
 instruction that has none leaves native code (``EXIT_UNBUILT``), and the builder, a process of
-its own (``spawn.py``), makes them on request.  A child of it builds the whole set for later runs,
-with the processor time that nobody wants; it goes on when the guest has ended, so that short
-runs do not begin it again and again, and a lock keeps others from building the same.
+its own (``spawn.py``), makes them on request.  A child of it builds the whole set for later runs:
+once the guest has ended, so that it takes nothing from its regions and short runs do not begin
+it again and again, or after a while, with the processor time that nobody wants.  A lock keeps
+others from building the same.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ _START = (
     f"import sys; sys.path.insert(0, {ROOT!r}); from jitemu.runtime.builder import main; main()"
 )
 _ATTEMPTS = 2
+PATIENCE_SECONDS = 10.0
+"""The whole set is begun after this time if the guest has not ended before."""
 
 Made = list[tuple[int, bytes]]
 """Stencils, as the block translator reads them, with the places of their entries among those of
@@ -45,32 +48,40 @@ class Builder:
     def __init__(self, space: CodeSpace, model: Model) -> None:
         self._space = space
         self._model = model
-        self._start()
-
-    def _start(self) -> None:
         self._lock = _thread.allocate_lock()
         self._process = os.getpid()
-        self._worker = Worker(self._space.symbols["native.spawn_apart"], _START)
+        self._worker: Worker | None = self._start()
+
+    def _start(self) -> Worker:
+        worker = Worker(self._space.symbols["native.spawn_apart"], _START)
         cpu = self._model
         model = (cpu.name, sorted(cpu.extensions), sorted(cpu.flags))
-        send(self._worker.requests, (self._space.guest.name, *model))
+        worker.send((self._space.guest.name, *model))
+        return worker
 
     def stencils(self, index: int) -> Made:
         """The stencils of the instruction with this table index; waits for them."""
-        for _ in range(_ATTEMPTS):
-            if self._process != os.getpid():  # a fork's child: the builder is the parent's
-                self._worker.close()
-                self._start()
-            with self._lock:
+        if self._process != os.getpid():  # a fork's child: the builder is the parent's
+            self._lock = _thread.allocate_lock()
+            self._process = os.getpid()
+            self._stop()
+        with self._lock:
+            for _ in range(_ATTEMPTS):
                 try:
-                    send(self._worker.requests, index)
+                    self._worker = self._worker or self._start()
+                    self._worker.send(index)
                     made = receive(self._worker.results)
                 except OSError:
                     made = None
                 if made is not None:
                     return made
-                self._process = 0  # it died: the next attempt starts another
+                self._stop()  # it died: the next attempt starts another
         fail("building a stencil failed: its process died (is there memory enough?)")
+
+    def _stop(self) -> None:
+        if self._worker is not None:
+            self._worker.close()
+            self._worker = None
 
 
 def main() -> None:
@@ -84,7 +95,8 @@ def main() -> None:
     guest = guest_named(name, (cpu, frozenset(extensions), frozenset(flags)))
     if os.fork() == 0:
         try:
-            os.closerange(0, 2)  # so that the guest's process sees this one's end
+            os.close(1)  # so that the guest's process sees the builder's end
+            _wait_for_end(0, PATIENCE_SECONDS)
             _finish(guest)
         finally:
             os._exit(0)
@@ -109,6 +121,15 @@ def _made(stencils: StencilSet, index: int) -> Made:
         (entry_number(target, shape, key), stencil_bytes(found[str(key)], insn.operands))
         for key in keys
     ]
+
+
+def _wait_for_end(fd: int, seconds: float) -> None:
+    """Wait until nobody can write to a pipe any more, and at most for some time."""
+    import select
+
+    poll = select.poll()
+    poll.register(fd, 0)
+    poll.poll(seconds * 1000)
 
 
 def _finish(guest: Guest) -> None:

@@ -109,6 +109,17 @@ class Worker:
         for file in (theirs, answers, nowhere):
             descriptors.close(file)
 
+    def send(self, message: object) -> None:
+        """Give it a message.  OSError: it has ended; the guest does not get the signal."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGPIPE,))
+        try:
+            send(self.requests, message)
+        except BrokenPipeError:
+            signal.sigtimedwait((signal.SIGPIPE,), 0)
+            raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
     def close(self) -> None:
         """End it: its input ends.  In a fork's child: leave it to the parent."""
         descriptors.close(self.requests.fileno())
@@ -269,7 +280,7 @@ class Tiers:
             job = self.queue.pop(address)
             if job.wanted:
                 try:
-                    send(self._worker().requests, job.request)
+                    self._worker().send(job.request)
                     self.compiling = job
                 except OSError:  # it died: the next job starts another
                     self.worker = None
@@ -282,7 +293,7 @@ class Tiers:
             model = (cpu.name, sorted(cpu.extensions), sorted(cpu.flags))
             folder = packs_folder(self.cache_name) if self.cache_name else ""
             kept = (folder, self.cache_name)
-            send(self.worker.requests, (self.space.guest.name, *model, *kept))
+            self.worker.send((self.space.guest.name, *model, *kept))
             _start_thread(self._read, self.worker)
         return self.worker
 
