@@ -45,9 +45,11 @@ their instruction."""
 class Builder:
     """The builder of a code space, as the process with the guest sees it."""
 
-    def __init__(self, space: CodeSpace, model: Model) -> None:
+    def __init__(self, space: CodeSpace, model: Model, keep: bool) -> None:
+        """``keep``: build the whole set for later runs."""
         self._space = space
         self._model = model
+        self._keep = keep
         self._lock = _thread.allocate_lock()
         self._process = os.getpid()
         self._worker: Worker | None = self._start()
@@ -56,7 +58,7 @@ class Builder:
         worker = Worker(self._space.symbols["native.spawn_apart"], _START)
         cpu = self._model
         model = (cpu.name, sorted(cpu.extensions), sorted(cpu.flags))
-        worker.send((self._space.guest.name, *model))
+        worker.send((self._keep, self._space.guest.name, *model))
         return worker
 
     def stencils(self, index: int) -> Made:
@@ -91,9 +93,9 @@ def main() -> None:
 
     os.nice(10)
     source, sink = os.fdopen(0, "rb", buffering=0), sys.stdout.buffer
-    name, cpu, extensions, flags = receive(source)
+    keep, name, cpu, extensions, flags = receive(source)
     guest = guest_named(name, (cpu, frozenset(extensions), frozenset(flags)))
-    if os.fork() == 0:
+    if keep and os.fork() == 0:
         try:
             os.close(1)  # so that the guest's process sees the builder's end
             _wait_for_end(0, PATIENCE_SECONDS)

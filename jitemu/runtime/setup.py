@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import marshal
 import os
 import struct
 import time
@@ -13,7 +14,7 @@ from jitemu.runtime.records import Memory, place_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from jitemu.runtime.guest import Guest
@@ -96,10 +97,9 @@ def translation_for(guest: Guest, use_cache: bool = True, beside: bool = False) 
         cache.mark_used(path, time.time())
         saved, tables = found
     else:
-        first = use_cache and beside and cachedir.make_private(os.path.dirname(path))
-        saved, data = build(guest, first)
+        saved, data = _apart(lambda: build(guest, first=beside))
         tables = place_bytes(data).bytes
-        if use_cache and not cache.save(path + FIRST if first else path, saved, data):
+        if use_cache and not cache.save(path + FIRST if beside else path, saved, data):
             from jitemu.messages import warn
 
             warn(
@@ -108,6 +108,30 @@ def translation_for(guest: Guest, use_cache: bool = True, beside: bool = False) 
             )
     guest.target.functions.update(saved["functions"])
     return Translation(saved, tables, os.path.basename(path))
+
+
+def _apart(work: Callable[[], Any]) -> Any:
+    """The result of some work, done in a process of its own: what that imports and builds
+    would be copied by each fork of the guest."""
+    receive, send = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.close(receive)
+            with os.fdopen(send, "wb") as stream:
+                marshal.dump(work(), stream)
+            status = 0
+        finally:
+            os._exit(status)
+    os.close(send)
+    with os.fdopen(receive, "rb") as stream:
+        result = stream.read()
+    if os.waitpid(child, 0)[1]:
+        from jitemu.messages import fail
+
+        fail("building the stencils failed: a compile process died (is there memory enough?)")
+    return marshal.loads(result)
 
 
 def _instead(guest: Guest, ctx: int, names: Sequence[tuple[str, str]]) -> bytes:
@@ -121,7 +145,6 @@ def build(guest: Guest, first: bool = False) -> tuple[dict[str, Any], bytes]:
 
     ``first``: only the frequent stencils, and a library that is not as fast.
     """
-    from jitemu.backend_llvm.stencils import open_body, shape_of
     from jitemu.backend_llvm.stencilset import StencilSet, general_keys
     from jitemu.runtime.progress import building
     from jitemu.runtime.tables import build_tables
@@ -147,8 +170,6 @@ def build(guest: Guest, first: bool = False) -> tuple[dict[str, Any], bytes]:
         "complete": not first,
         "stubs": {n: (stencils.stencils[n][0], list(stencils.stencils[n][1])) for n in STUBS},
     }
-    open_body.cache_clear()
-    shape_of.cache_clear()
     return saved, bytes(tables)
 
 

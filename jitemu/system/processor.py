@@ -203,7 +203,7 @@ def make_hart(
     if not code.translation.complete:
         from jitemu.runtime.builder import Builder
 
-        code.build = Builder(code, cpu).stencils
+        code.build = Builder(code, cpu, cache).stencils
     each = log.exec or log.cpu or log.nochain
     if log.in_asm or log.op or log.op_opt or log.out_asm or each:
         from jitemu.runtime.tracing import Tracer

@@ -138,7 +138,7 @@ def make_engine(
     if not code.translation.complete:
         from jitemu.runtime.builder import Builder
 
-        code.build = Builder(code, model).stencils
+        code.build = Builder(code, model, config.cache).stencils
     log = config.log
     if config.one_insn:
         code.tables.set(Control.LIMIT, 1)
