@@ -21,20 +21,6 @@ WAIT_SECONDS = 90
 RARE = Path(__file__).with_name("rare.c")
 
 
-def sets(cache: Cache) -> list[str]:
-    """Names of the files with stencils, but for the common part of them."""
-    names = os.listdir(cache.folder / "jitemu" / "stencils")
-    return sorted("".join(name.partition(".")[1:]) for name in names)
-
-
-def wait_for_whole(cache: Cache) -> None:
-    """Wait until the whole set is there, and nothing beside it."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while sets(cache) != [""]:
-        assert time.monotonic() < deadline, sets(cache)
-        time.sleep(0.05)
-
-
 def builders(cache: Cache) -> list[int]:
     """Numbers of the processes that build for this cache."""
     found: list[int] = []
@@ -92,7 +78,7 @@ def test_rest_is_built_beside_threads(empty: Cache, rare: tuple[Path, str]) -> N
     and what the builder leaves."""
     program, output = rare
     assert run(empty, program, str(THREADS)).stdout == output
-    wait_for_whole(empty)
+    empty.wait_for_stencils()
     second = run(empty, program, str(THREADS))
     assert second.stdout == output
     assert second.stderr == ""
@@ -101,14 +87,14 @@ def test_rest_is_built_beside_threads(empty: Cache, rare: tuple[Path, str]) -> N
 
 def test_two_at_once(empty: Cache, work: Path) -> None:
     assert run_together(empty, [work] * 2, 100) == [expected(rounds=100)] * 2
-    wait_for_whole(empty)
+    empty.wait_for_stencils()
 
 
 def test_run_while_the_whole_set_is_built(empty: Cache, work: Path) -> None:
     """The second run begins with the first one's set."""
     for _ in range(2):
         assert empty.run(work, rounds=1)[0] == expected(rounds=1)
-    wait_for_whole(empty)
+    empty.wait_for_stencils()
 
 
 def test_killed_builders(empty: Cache, work: Path) -> None:
@@ -125,8 +111,8 @@ def test_killed_builders(empty: Cache, work: Path) -> None:
         time.sleep(0.1)
     assert empty.run(work, rounds=1)[0] == expected(rounds=1)
     deadline = time.monotonic() + WAIT_SECONDS
-    while "" not in sets(empty):
-        assert time.monotonic() < deadline, sets(empty)
+    while "" not in empty.sets():
+        assert time.monotonic() < deadline, empty.sets()
         time.sleep(0.05)
     assert empty.run(work)[0] == expected()
 
