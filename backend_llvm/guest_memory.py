@@ -27,6 +27,8 @@ COMBINE = {
     "umin": "cmp{s} {new}, $2\ncmovb{s} $2, {new}",
 }
 """The kinds that take a loop on the host: how the new value is made of the old one."""
+EXCHANGE = {"add": "lock xadd", "xchg": "xchg"}
+"""Those that are one instruction."""
 NEAR = range(-0xF000, 0xF001)
 """Distances that cannot lead out of a 4 GiB guest's reservation with its guards."""
 ENTRY_SHIFT = 5
@@ -121,6 +123,8 @@ class MemoryLowering(Lowering):
         the end, which is a pinned one, and a fault would show it.
         """
         kind = str(op.attrs[0])
+        if kind in EXCHANGE:
+            return self._exchange(EXCHANGE[kind], op)
         if kind not in COMBINE or op.type not in ("i32", "i64"):
             return MemoryLowering.op_amo(self, op)
         wide = op.type == "i64"
@@ -136,6 +140,15 @@ class MemoryLowering(Lowering):
         outside = '"=&{ax},r,r,~{r11},~{memory},~{flags}"'
         arguments = f"({self.ptr} {p}, {op.type} {value})"
         return self.temp(f'call {op.type} asm sideeffect "{loop}", {outside}{arguments}')
+
+    def _exchange(self, instruction: str, op: Op) -> str:
+        """The same for what is one instruction, which leaves the old value in its operand."""
+        address, value = map(self.ref, op.args)
+        p = self.pointer(address, BITS[op.type] // 8, write=True, atomic=True)
+        text = f"{instruction} $0, {'%gs:($1)' if self.based else '($1)'}"
+        outside = '"={ax},r,0,~{memory},~{flags}"'
+        arguments = f"({self.ptr} {p}, {op.type} {value})"
+        return self.temp(f'call {op.type} asm sideeffect "{text}", {outside}{arguments}')
 
     def op_casif(self, op: Op) -> str:
         size = WIDTHS[op.type] // 8

@@ -19,6 +19,9 @@ PREFIX = "native."
 KEPT = "kept."
 """Of those that translated code calls, in the convention for that."""
 
+INLINED_LINES = 50
+"""Of LLVM text, that a function has less than if it is inlined without being weighed."""
+
 HOST_MXCSR = 0x1F80
 """Round to nearest, all exceptions masked, no flags: what Python and libc expect."""
 
@@ -78,8 +81,8 @@ class NativeLowering(Lowering):
     def op_ret(self, op: Op) -> None:
         self.put(f"ret i64 {self.ref(op.args[0])}")
 
-    def function(self, function: Function) -> str:
-        """The LLVM function."""
+    def function(self, function: Function, quick: bool = False) -> str:
+        """The LLVM function.  ``quick``: say whether it is to be inlined."""
         for block in function.blocks:
             self.put(f"b.{block.label}:")
             self.block(block)
@@ -87,9 +90,11 @@ class NativeLowering(Lowering):
         variables = "".join(f"{v} = alloca i64\n" for v in self.allocas.values())
         first = function.blocks[0].label
         name = f"@{PREFIX}{function.name}"
-        strict = " strictfp" if any("constrained" in line for line in self.lines) else ""
+        how = " strictfp" if any("constrained" in line for line in self.lines) else ""
+        if quick and not how and len(self.lines) < INLINED_LINES:
+            how = " alwaysinline"
         return (
-            f'define i64 {name}(ptr %s{params}) nounwind{strict} "no-jump-tables"="true" {{\n'
+            f'define i64 {name}(ptr %s{params}) nounwind{how} "no-jump-tables"="true" {{\n'
             f"{variables}br label %b.{first}\n" + "\n".join(self.lines) + "\n}\n"
         )
 
@@ -255,13 +260,13 @@ def slow(layout: Layout, function: Function) -> str:
     return f"define {KEEPING} void {name}(ptr %s) nounwind {{\n{text}\nret void\n}}\n"
 
 
-def library_text(target: Target, functions: Sequence[Function]) -> str:
+def library_text(target: Target, functions: Sequence[Function], quick: bool) -> str:
     """LLVM text of the whole library."""
     body = glue(target.layout, target.mode, target.pinned_class, target.pinned)
     if target.mode == "user":
         body += _COPY + fault_handler(target.layout, EXIT_FAULT)
     for function in functions:
-        body += NativeLowering(target.layout).function(function)
+        body += NativeLowering(target.layout).function(function, quick)
         if function.name in target.functions:
             body += kept(function)
         if function.name + SLOW in target.functions:
@@ -269,8 +274,10 @@ def library_text(target: Target, functions: Sequence[Function]) -> str:
     return declarations(body) + "\n" + body
 
 
-def build_library(target: Target, functions: Sequence[Function]) -> Blob:
-    """Compile and lay out the library."""
+def build_library(target: Target, functions: Sequence[Function], quick: bool) -> Blob:
+    """Compile and lay out the library.  ``quick``: in a third of the time, for code that makes
+    blocks a twentieth slower."""
     from jitemu.backend_llvm.target import compile_text
 
-    return read_object(compile_text(library_text(target, functions), "default"))
+    text = library_text(target, functions, quick)
+    return read_object(compile_text(text, "quick" if quick else "default"))

@@ -8,6 +8,7 @@ request to look around).
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from jitemu.backend_llvm.stencil_keys import Key, Target
 from jitemu.backend_llvm.stencil_keys import parse_key as parse_key
 from jitemu.ir.code import WIDTHS, Op
 from jitemu.ir.emitter import Emitter
-from jitemu.ir.state import EXIT_COUNTED, EXIT_SYSCALL, JUMP_CACHE_ENTRIES
+from jitemu.ir.state import EXIT_COUNTED, EXIT_SYSCALL, EXIT_UNBUILT, JUMP_CACHE_ENTRIES
 from jitemu.isa import Instruction
 
 Relocation = tuple[int, str, str, int]
@@ -362,6 +363,13 @@ class StencilLowering(RareLowering):
         self.set_word("budget", left)
         self._unless(self.temp(f"icmp slt i64 {left}, 0"), "next")
 
+    def unbuilt(self) -> None:
+        """Stands for an instruction whose stencils have not been built yet."""
+        self.set_word("pc", self.address("pc"))
+        self.set_word("unbuilt", self.hole("index"))
+        self.set_word("exit_reason", str(EXIT_UNBUILT))
+        self.tail_word("exit", self.pins)
+
     def far(self) -> None:
         """A direct exit to another page (whose mapping may change)."""
         target = self.address("target")
@@ -401,6 +409,9 @@ class StencilLowering(RareLowering):
         self.tail_word("dispatch", self.pins)
 
 
+UNBUILT = "unbuilt"
+"""The stencil that stands for an instruction without one; its hole is that one's table index."""
+
 RANGES = {"shamt": "!5"}
 """Holes whose values are known to be small, which gives shorter code."""
 
@@ -428,31 +439,42 @@ class Shape:
     """It ends with a conditional branch, so the next instruction may follow."""
     written: tuple[str, ...]
     """Register fields that are written."""
+    named: frozenset[int]
+    """Pinned registers, by number, that the body itself names."""
 
 
+@functools.cache
 def open_body(target: Target, insn: Instruction) -> Emitter:
-    """The instruction's micro-ops with its fields left open."""
+    """The instruction's micro-ops with its fields left open.  They are remembered, as they are
+    looked at several times."""
     s = target.emitter(target.mode)
     insn.build_open(s)
     return s
 
 
+@functools.cache
 def shape_of(target: Target, insn: Instruction) -> Shape:
     """Look at an instruction's open body."""
     s = open_body(target, insn)
     classes = {o: "" for o in insn.operands if o[0] == "r"}
     relative: str | None = None
     written: list[str] = []
+    named: set[int] = set()
     for op in s.block.ops:
         if op.name in ("set", "vset") and isinstance(op.attrs[1], str):
             written.append(op.attrs[1])
-        if op.name in ("get", "set", "vget", "vset") and isinstance(op.attrs[1], str):
-            classes[op.attrs[1]] = str(op.attrs[0])
+        if op.name in ("get", "set", "vget", "vset"):
+            kind, index = op.attrs
+            if isinstance(index, str):
+                classes[index] = str(kind)
+            elif kind == target.pinned_class and index in target.pinned:
+                named.add(target.pinned.index(index))
         relative = pc_relative(op) or relative
     last = s.block.ops[-1].name if s.ended else ""
     jumps = last in ("jump", "branch")
     assert relative or not jumps, f"{insn.name}: a direct jump goes to pc + field"
-    return Shape(tuple(classes.items()), relative, jumps, s.ended, last == "branch", tuple(written))
+    falls, registers = last == "branch", tuple(classes.items())
+    return Shape(registers, relative, jumps, s.ended, falls, tuple(written), frozenset(named))
 
 
 def pc_relative(op: Op) -> str | None:
@@ -483,7 +505,10 @@ def _special(target: Target, name: str) -> str:
     """Stencils that belong to no instruction (see SPECIALS)."""
     low = StencilLowering(target, Key(name, ""), (), cold=name.endswith(".cold"))
     kind, _, index = name.partition(".")
-    bodies = {"link": low.link, "far": low.far, "guard": low.guard, "count": low.count}
+    bodies = {
+        **{"link": low.link, "far": low.far, "guard": low.guard, "count": low.count},
+        UNBUILT: low.unbuilt,
+    }
     if kind in bodies:
         bodies[kind]()
     else:
@@ -509,7 +534,7 @@ def module_text(
     target: Target, items: Sequence[tuple[Instruction, Key]], special: bool = False
 ) -> str:
     """LLVM text of a module with these stencils' hot and cold forms."""
-    names = [*specials(target), "count.cold"] if special else []
+    names = [*specials(target), "count.cold", UNBUILT] if special else []
     parts = [_special(target, name) for name in names]
     for insn, key in items:
         hot, wants_cold = _function(target, insn, key, cold=False)

@@ -32,7 +32,7 @@ def compile_text(text: str, passes: str = "", level: int = 2) -> bytes:
     """An object file from LLVM text.
 
     ``passes``: "" for none, "default" for a whole -O2 pipeline, "region" for the same
-    without unrolling and vectors.
+    without unrolling and vectors, "quick" for the few that matter most.
     """
     module = parse(text)
     if passes:
@@ -54,7 +54,15 @@ def optimise(module: Any, passes: str, level: int = 2) -> None:
         options.loop_unrolling = options.loop_vectorization = False
         options.slp_vectorization = False
     builder = llvm.create_pass_builder(target, options)
-    builder.getModulePassManager().run(module, builder)
+    manager = builder.getModulePassManager()
+    if passes == "quick":
+        manager = llvm.create_new_module_pass_manager()
+        manager.add_always_inliner_pass()
+        manager.add_sroa_pass()
+        manager.add_simplify_cfg_pass()
+        manager.add_instruction_combine_pass()
+        manager.add_simplify_cfg_pass()
+    manager.run(module, builder)
 
 
 def emit(module: Any, level: int = 2) -> bytes:

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from jitemu.backend_llvm.stencil_keys import Key, place_letter
+from jitemu.backend_llvm.stencil_keys import Key, parse_key, place_letter
 from jitemu.backend_llvm.stencils import Shape, shape_of
+from jitemu.backend_llvm.stencilset import general_of
 from jitemu.frontends.arm.cpu import parse_cpu as parse_arm
 from jitemu.frontends.riscv.cpu import parse_cpu
 from jitemu.runtime.guest import Guest
@@ -67,27 +68,43 @@ def count(guest: Guest, code: bytes, counts: Counter[str], start: int = 0) -> No
             counts[str(Key(name, places, backward))] += 1
 
 
+def general(guest: Guest, total: Mapping[str, float], least: float) -> list[str]:
+    """The general stencils of the instructions that occur so often; the first set has them."""
+    names: dict[str, float] = defaultdict(float)
+    for key, n in total.items():
+        names[parse_key(key).name] += n
+    insns = [guest.isa.instructions[name] for name, n in names.items() if n >= least]
+    return [str(general_of(guest.target, insn)[0]) for insn in insns]
+
+
 def main() -> None:
     """Print the most frequent keys, one a line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--top", type=int, default=4000, help="how many keys (%(default)s)")
+    parser.add_argument("--top", type=int, default=6000, help="how many keys (%(default)s)")
+    parser.add_argument(
+        "--least",
+        type=float,
+        default=3,
+        help="so often in a million an instruction has its general stencil (%(default)s)",
+    )
     parser.add_argument("file", nargs="+", type=Path)
     parser.add_argument("--guest", choices=GUESTS, default="riscv64", help="(%(default)s)")
     args = parser.parse_args()
     make, start = GUESTS[args.guest]
     guest = make()
-    total: Counter[str] = Counter()
+    total: dict[str, float] = defaultdict(float)
     for path in args.file:
         counts: Counter[str] = Counter()
         for code in code_of(path):
             count(guest, code, counts, start)
         size = counts.total()
         for key, n in counts.items():
-            total[key] += n * 1_000_000 // size  # every program weighs the same
-    chosen = [key for key, _ in total.most_common(args.top)]
-    covered = sum(total[key] for key in chosen) / total.total()
+            total[key] += n * 1_000_000 / size / len(args.file)  # every program weighs the same
+    order = sorted(total, key=lambda key: (-total[key], key))
+    chosen = order[: args.top]
+    covered = sum(total[key] for key in chosen) / sum(total.values())
     print(f"{len(chosen)} of {len(total)} keys, {covered:.2%} of the instructions", file=sys.stderr)
-    print("\n".join(chosen))
+    print("\n".join([*chosen, *general(guest, total, args.least)]))
 
 
 if __name__ == "__main__":

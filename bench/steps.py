@@ -190,7 +190,7 @@ def _load(code: Code) -> dict[str, Callable[..., int]]:
     space = code.space
     layout = space.guest.target.layout
     functions = library_functions([f"bench_{name}" for name in BASELINE])
-    text = "".join(NativeLowering(layout).function(function) for function in functions)
+    text = "".join(NativeLowering(layout).function(function, False) for function in functions)
     blob = read_object(compile_text(f"{declarations(text)}\n{text}", "default"))
     base = space.tables.get(Control.NEXT) + 63 & ~63
     space.arena.write(base, place(blob, base, {}))

@@ -65,9 +65,14 @@ def write_file(path: str, pieces: list[bytes], stamp: int = 0) -> bool:
                 os.utime(fd, ns=(stamp, stamp))
         os.replace(temporary, path)
     except OSError:
-        from jitemu.light import suppress
-
-        with suppress(OSError):
-            os.unlink(temporary)
+        remove(temporary)
         return False
     return True
+
+
+def remove(path: str) -> None:
+    """Remove a file, if it is there and may be removed."""
+    from jitemu.light import suppress
+
+    with suppress(OSError):
+        os.unlink(path)

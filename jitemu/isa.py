@@ -12,9 +12,9 @@ A field named ``cond`` is no operand: it is the instruction's predicate, by numb
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 from jitemu.ir.emitter import Emitter
@@ -46,7 +46,7 @@ class FieldSpec:
     plus: int = 0
     """Added to the value."""
 
-    @property
+    @cached_property
     def bits(self) -> int:
         """Bits of the field's value, implied low zeros included."""
         return max(p.dest + p.width for p in self.pieces)
@@ -426,6 +426,24 @@ class Isa:
         return Decoder(self, chosen)
 
 
+def _arguments(function: Expansion) -> tuple[str, ...]:
+    return function.__code__.co_varnames[: function.__code__.co_argcount]
+
+
+def _extracts(insn: Instruction) -> list[tuple[Callable[[int], int], int]]:
+    """(value of some bits of a word, these bits) for each argument of an expansion.  The
+    functions remember, as few values occur in many words."""
+    assert insn.expansion is not None
+    named = {f.name: f for f in insn.fields}
+    chosen = [named[name] for name in _arguments(insn.expansion)]
+    return [(cache(f.extract), sum((1 << p.width) - 1 << p.low for p in f.pieces)) for f in chosen]
+
+
+def _inserts(insn: Instruction) -> list[tuple[str, Callable[[int], int]]]:
+    """(field, word's bits for its value)."""
+    return [(f.name, cache(f.insert)) for f in insn.fields]
+
+
 class Decoder:
     """Decodes words of an instruction set, remembering what it saw."""
 
@@ -462,9 +480,23 @@ class Decoder:
         """The pc word after an instruction that goes on with the next."""
         return pc + decoded.length & (1 << 64) - 1
 
-    def decode_fresh(self, word: int) -> Decoded | None:
-        """As decode, without remembering."""
-        return self._decode(word)
+    def expansions(self) -> Iterator[tuple[int, int]]:
+        """(word, the 32-bit word that it stands for) of all 16-bit words that stand for one."""
+        fields = cache(_extracts)
+        inserts = cache(_inserts)
+        for word in range(1 << 16):
+            insn = self._find(word, 16) if word & 3 != 3 else None
+            if insn is None or insn.expansion is None:
+                continue
+            values = [extract(word & mask) for extract, mask in fields(insn)]
+            target = insn.expansion(*values)
+            if target is None or target[0] not in self.enabled:
+                continue
+            base = self.isa.instructions[target[0]]
+            long = base.match
+            for name, insert in inserts(base):
+                long |= insert(target[1].get(name, 0))
+            yield word, long
 
     def _decode(self, word: int) -> Decoded | None:
         width = 32 if word & 3 == 3 else 16
@@ -474,9 +506,7 @@ class Decoder:
         fields = insn.decode(word)
         if insn.expansion is None:
             return Decoded(insn, fields, width // 8)
-        code = insn.expansion.__code__
-        names = code.co_varnames[: code.co_argcount]
-        target = insn.expansion(*(fields[n] for n in names))
+        target = insn.expansion(*(fields[n] for n in _arguments(insn.expansion)))
         if target is None or target[0] not in self.enabled:
             return None
         base = self.isa.instructions[target[0]]

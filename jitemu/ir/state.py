@@ -34,6 +34,8 @@ CALLS = 512
 """System calls with smaller numbers can be served natively."""
 EXIT_SYSCALL = 1
 """exit_reason: the instruction at pc is a system call (user mode)."""
+EXIT_UNBUILT = 78
+"""The stencil of the instruction at this pc has not been built yet."""
 EXIT_COUNTED = 76
 """exit_reason: the budget of instructions is used up, before the one at pc."""
 
@@ -65,6 +67,8 @@ class RuntimeState:
     trapped: int
     """A native function raised an exception: go on at ``pc`` (in user mode it is the exit
     reason if the operating system has to know)."""
+    unbuilt: int
+    """With EXIT_UNBUILT: the table index of the instruction."""
     budget: int
     """With -icount: instructions to execute before leaving to the engine."""
     functions: Words[128]

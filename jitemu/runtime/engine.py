@@ -12,6 +12,7 @@ import time
 from jitemu import foreign
 from jitemu.backend_llvm.objects import place
 from jitemu.hostmemory import libc
+from jitemu.ir.state import EXIT_UNBUILT
 from jitemu.runtime.arena import Arena
 from jitemu.runtime.exits import (
     EXIT_BUSY,
@@ -37,6 +38,7 @@ from jitemu.runtime.layouts import (
 )
 from jitemu.runtime.records import CodeTables, NativeMemory, Record, place_bytes
 from jitemu.runtime.stateview import StateView
+from jitemu.runtime.translator_layouts import Insn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from jitemu.backend_llvm.objects import Region
+    from jitemu.runtime.builder import Made
     from jitemu.runtime.setup import Translation
     from jitemu.runtime.tracing import Tracer
 
@@ -53,6 +56,8 @@ if TYPE_CHECKING:
 MAX_INSTRUCTIONS = 48
 HEAT_BITS = 12
 PAGE = 4096
+STENCIL_ROOM = 16 << 20
+"""Address space for stencils that are added; all there can be take less."""
 
 
 class CodeSpace:
@@ -72,6 +77,10 @@ class CodeSpace:
         self.tracer: Tracer | None = None
         self.on_code: OnCode | None = None
         """Told of each block that is made, if the space is watched, and of each region."""
+        self.build: Callable[[int], Made] = lambda index: []
+        """The stencils of the instruction with a table index; waits for them."""
+        self._stencils_end = 0
+        """Bytes of the stencils, once some were added."""
         self._contexts: dict[int, NativeMemory] = {}
         self._kept: list[NativeMemory] = []
         self._place_library()
@@ -108,6 +117,24 @@ class CodeSpace:
         tables.set(Control.SCRATCH, target.layout.of(kind.name, kind.count))
         tables.set(Control.LIMIT, MAX_INSTRUCTIONS)
         tables.set(Control.ADDRESS_BITS, self.guest.address_bits)
+
+    def add_stencils(self, index: int, made: Made) -> None:
+        """Have the instruction with a table index use these stencils.  Nobody makes blocks."""
+        tables, choices = self.translation.tables, self.translation.tables["choices"]
+        old = tables["stencils"]
+        if self._stencils_end == 0:
+            grown = NativeMemory(old.size + STENCIL_ROOM)
+            grown.bytes[: old.size] = old.bytes
+            self._stencils_end = old.size
+            self._kept.append(grown)  # specials, and blocks' notes, are in the old one
+            tables["stencils"] = grown
+            self.tables.set(Control.STENCILS, grown.address)
+        first = tables["insns"].bytes[index * Insn.LENGTH + Insn.CHOICE :][:4].cast("I")[0]
+        for number, data in made:
+            at = self._stencils_end
+            tables["stencils"].bytes[at : at + len(data)] = data
+            choices.bytes[4 * (first + number) :][:4].cast("I")[0] = at // 8
+            self._stencils_end = at + len(data)
 
     def make_context(self, ctx: int) -> None:
         """Make a translation context's table known to native code."""
@@ -365,7 +392,7 @@ class Processor:
                 self.known(self)
             elif reason == EXIT_REQUESTED and not self.kicked:
                 self.requested(self)
-            elif reason in (EXIT_MADE, EXIT_FULL, EXIT_BUSY, EXIT_CONTEXT):
+            elif reason in (EXIT_MADE, EXIT_FULL, EXIT_BUSY, EXIT_CONTEXT, EXIT_UNBUILT):
                 self._serve(reason)
             else:
                 self.kicked = False
@@ -380,6 +407,8 @@ class Processor:
             self.made(self)
         elif reason == EXIT_BUSY:
             time.sleep(0.0001)
+        elif reason == EXIT_UNBUILT:
+            self._build()
         else:
             self.make_room()
 
@@ -387,6 +416,21 @@ class Processor:
         """There is no room for another block."""
         with self.space.lock:
             self.space.flush()
+
+    def _build(self) -> None:
+        """Have the stencils built that the instruction at pc lacks, and go on."""
+        space, index = self.space, self.state["unbuilt"]
+        made = space.build(index)
+        with space.changing(self):
+            space.add_stencils(index, made)
+            physical = self.physical(self.pc)
+            start = physical % PAGE
+            self.native("forget_range", physical // PAGE, start, start + 1)
+            space.forget_jumps()
+
+    def physical(self, pc: int) -> int:
+        """What the code at a pc that is mapped is known by."""
+        return self.space.guest.address_of(pc)
 
     def _entering(self) -> int:
         record = self.space.tables.record(self.state["made"])

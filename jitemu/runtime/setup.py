@@ -14,12 +14,14 @@ from jitemu.runtime.records import Memory, place_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from jitemu.runtime.guest import Guest
 
 
+FIRST = ".first"
+"""Ending of the name of a set with the frequent stencils only."""
 _NONE = 0xFFFF_FFFF
 _CONTEXT = {
     **{"tlb": 0, "mode": 0, "fetch": 0, "tree": 0, "short_tree": 0, "fetch_rule": 0},
@@ -38,6 +40,8 @@ class Translation:
             table: Memory(tables[start : start + size])
             for table, (start, size) in saved["tables"].items()
         }
+        self.complete: bool = saved["complete"]
+        """Every stencil that can be wanted is there."""
         self.library = Blob(*saved["library"])
         self.functions: dict[str, int] = saved["functions"]
         self._names: bytes = saved["names"]
@@ -71,18 +75,29 @@ class Translation:
         return bytes(data)
 
 
-def translation_for(guest: Guest, use_cache: bool = True) -> Translation:
-    """The guest's translation.  Without ``use_cache`` what is built is not kept."""
+def set_path(guest: Guest) -> str:
+    """Where the cache has a guest's stencils."""
     name = f"{guest.name}-{guest.variant}-{cache.fingerprint(guest.frontend)}"
-    path = os.path.join(cachedir.folder(), cachedir.STENCILS, name)
+    return os.path.join(cachedir.folder(), cachedir.STENCILS, name)
+
+
+def translation_for(guest: Guest, use_cache: bool = True, beside: bool = False) -> Translation:
+    """The guest's translation.  Without ``use_cache`` what is built is not kept.
+
+    ``beside``: if it is not complete (``Translation.complete``), the rest may be built beside
+    the guest.
+    """
+    path = set_path(guest)
     found = cache.load(path)
+    if found is None and use_cache and beside:
+        found = cache.load(path + FIRST)
     if found is not None:
         cache.mark_used(path, time.time())
         saved, tables = found
     else:
-        saved, data = _build(guest)
+        saved, data = _apart(lambda: build(guest, first=beside))
         tables = place_bytes(data).bytes
-        if use_cache and not cache.save(path, saved, data):
+        if use_cache and not cache.save(path + FIRST if beside else path, saved, data):
             from jitemu.messages import warn
 
             warn(
@@ -90,7 +105,31 @@ def translation_for(guest: Guest, use_cache: bool = True) -> Translation:
                 "can write, or set XDG_CACHE_HOME"
             )
     guest.target.functions.update(saved["functions"])
-    return Translation(saved, tables, name)
+    return Translation(saved, tables, os.path.basename(path))
+
+
+def _apart(work: Callable[[], Any]) -> Any:
+    """The result of some work, done in a process of its own: what that imports and builds
+    would be copied by each fork of the guest."""
+    receive, send = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.close(receive)
+            with os.fdopen(send, "wb") as stream:
+                marshal.dump(work(), stream)
+            status = 0
+        finally:
+            os._exit(status)
+    os.close(send)
+    with os.fdopen(receive, "rb") as stream:
+        result = stream.read()
+    if os.waitpid(child, 0)[1]:
+        from jitemu.messages import fail
+
+        fail("building the stencils failed: a compile process died (is there memory enough?)")
+    return marshal.loads(result)
 
 
 def _context(guest: Guest, ctx: int, names: Sequence[tuple[str, str]]) -> bytes:
@@ -103,16 +142,20 @@ def _context(guest: Guest, ctx: int, names: Sequence[tuple[str, str]]) -> bytes:
     return struct.pack(f"<{len(numbers)}Q{len(chosen)}I", *numbers, *chosen)
 
 
-def _build(guest: Guest) -> tuple[dict[str, Any], bytes]:
-    """What is saved of a guest's code generation, and its tables, each at a page of its own."""
+def build(guest: Guest, first: bool = False) -> tuple[dict[str, Any], bytes]:
+    """What is saved of a guest's code generation, and its tables, each at a page of its own.
+
+    ``first``: only the frequent stencils, and a library that is not as fast.
+    """
     from jitemu.backend_llvm.stencilset import StencilSet, general_keys
     from jitemu.runtime.progress import building
     from jitemu.runtime.tables import build_tables
 
     stencils = StencilSet(guest.target, guest.isa, guest.roots)
-    keys = [*general_keys(guest.target, guest.isa), *guest.common_keys()]
+    common = guest.common_keys()
+    keys = stencils.first(common) if first else [*general_keys(guest.target, guest.isa), *common]
     with building("Building stencils for this processor (first use)") as progress:
-        stencils.build(keys, progress)
+        stencils.build(keys, progress, quick=first)
     blob = stencils.library
     places: dict[str, tuple[int, int]] = {}
     tables = bytearray()
@@ -126,6 +169,7 @@ def _build(guest: Guest) -> tuple[dict[str, Any], bytes]:
         "functions": dict(guest.target.functions),
         "names": marshal.dumps(names),
         "contexts": {ctx: _context(guest, ctx, names) for ctx in range(guest.contexts)},
+        "complete": not first,
         "stubs": {n: (stencils.stencils[n][0], list(stencils.stencils[n][1])) for n in STUBS},
     }
     return saved, bytes(tables)

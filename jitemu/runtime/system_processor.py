@@ -153,6 +153,10 @@ class SystemProcessor(Processor):
             return None
         return self.record_at(pc ^ self.state["ctx_tag"], self.state["fetch_physical"])
 
+    def physical(self, pc: int) -> int:
+        self.native("fetch_translate", pc)
+        return self.state["fetch_physical"]
+
     def note_page(self, number: int, record: int, low: int, high: int) -> None:
         super().note_page(number, record, low, high)
         self.native("mark_code", number * PAGE + low, high)

@@ -5,12 +5,21 @@ Made once from the instruction definitions and the stencil set, and kept on disk
 
 from __future__ import annotations
 
-import itertools
 import struct
+from array import array
 from collections.abc import Sequence
 
-from jitemu.backend_llvm.stencils import Key, Shape, Stencil, Target, specials
-from jitemu.backend_llvm.stencilset import StencilSet
+from jitemu.backend_llvm.objects import Relocation, patch
+from jitemu.backend_llvm.stencils import (
+    UNBUILT,
+    Key,
+    Shape,
+    Stencil,
+    Target,
+    parse_key,
+    specials,
+)
+from jitemu.backend_llvm.stencilset import StencilSet, general_of
 from jitemu.isa import Decoder, Instruction, Isa, Node
 from jitemu.runtime.translator_layouts import (
     ENDS,
@@ -107,14 +116,11 @@ def tree_bytes(decoder: Decoder, illegal: int) -> bytes:
 
 def short_bytes(decoder: Decoder) -> bytes:
     """For each 16-bit word the 32-bit word that it stands for, or 0."""
-    words = [0] * 65536
     if decoder.native_trees != (32,):  # 16-bit words have trees of their own
         return bytes(8)
-    for word in range(65536):
-        if word & 3 != 3:
-            decoded = decoder.decode_fresh(word)
-            if decoded is not None:
-                words[word] = decoded.insn.encode(**decoded.fields)
+    words = [0] * 65536
+    for word, long in decoder.expansions():
+        words[word] = long
     return struct.pack("<65536I", *words)
 
 
@@ -143,8 +149,12 @@ class Choices:
 
     def __init__(self, target: Target, offsets: dict[str, int]) -> None:
         self.target = target
-        self.offsets = offsets
-        self.entries: list[int] = [0]
+        self.stencils: dict[str, list[tuple[Key, int]]] = {}
+        """Of each definition the stencils, and where they are."""
+        for text, offset in offsets.items():
+            key = parse_key(text)
+            self.stencils.setdefault(key.name, []).append((key, offset))
+        self.entries = array("I", [0])
         self.known: dict[str, int] = {}
         """Where the entries of a definition begin; its other encodings share them."""
 
@@ -153,16 +163,22 @@ class Choices:
         if insn.stencil in self.known:
             return self.known[insn.stencil]
         first = self.known[insn.stencil] = len(self.entries)
-        letters = ["m", "z", *(str(i) for i in range(len(self.target.pinned)))]
-        sets = [
-            letters if kind == self.target.pinned_class else ["m"] for _, kind in shape.registers
-        ]
-        back = (False, True) if shape.jumps else (False,)
-        for places in itertools.product(*sets):
-            for backward in back:
-                key = str(Key(insn.stencil, "".join(places), backward))
-                self.entries.append(self.offsets.get(key, 0))
+        pinned = [kind for _, kind in shape.registers if kind == self.target.pinned_class]
+        size = (len(self.target.pinned) + 2) ** len(pinned) * (1 + shape.jumps)
+        self.entries.frombytes(bytes(size * self.entries.itemsize))
+        for key, offset in self.stencils.get(insn.stencil, ()):
+            self.entries[first + entry_number(self.target, shape, key)] = offset
         return first
+
+
+def entry_number(target: Target, shape: Shape, key: Key) -> int:
+    """The place of a stencil's entry among its instruction's; the general ones are the first."""
+    number = 0
+    for (_, kind), letter in zip(shape.registers, key.places, strict=True):
+        if kind == target.pinned_class:
+            place = "mz".index(letter) if letter in "mz" else 2 + int(letter)
+            number = number * (len(target.pinned) + 2) + place
+    return number * 2 + key.backward if shape.jumps else number
 
 
 def _predicate(insn: Instruction) -> int:
@@ -216,6 +232,18 @@ def stencil_bytes(stencil: Stencil, operands: Sequence[str]) -> bytes:
     return struct.pack(f"<{len(words)}Q", *words) + code
 
 
+def _unbuilt(stencil: Stencil, index: int) -> Stencil:
+    """The stencil that leaves native code for the sake of an instruction."""
+    code = bytearray(stencil[0])
+    rest: list[Relocation] = []
+    for offset, kind, symbol, addend in stencil[1]:
+        if symbol == "index":
+            patch(code, offset, kind, index + addend, 0)
+        else:
+            rest.append((offset, kind, symbol, addend))
+    return bytes(code), tuple(rest), *stencil[2:]
+
+
 def build_tables(stencils: StencilSet, decoder: Decoder, illegal: str) -> dict[str, bytes]:
     """All tables of a stencil set and a decoder."""
     isa: Isa = stencils.isa
@@ -223,17 +251,26 @@ def build_tables(stencils: StencilSet, decoder: Decoder, illegal: str) -> dict[s
     offsets: dict[str, int] = {}
     wanted = specials(stencils.target)
     for key, stencil in stencils.stencils.items():
+        if key == UNBUILT:
+            continue
         name = key.rpartition(":")[0]
         operands = isa.instructions[name].operands if name else ()
         offsets[key] = len(blob) // 8
         blob += stencil_bytes(stencil, operands)
+    for insn in isa.instructions.values():
+        if insn.body is None or insn.base:
+            continue
+        general = general_of(stencils.target, insn)[: 1 + stencils.shape(insn.name).jumps]
+        if str(general[0]) not in offsets:
+            offsets.update((str(key), len(blob) // 8) for key in general)
+            blob += stencil_bytes(_unbuilt(stencils.stencils[UNBUILT], insn.index), ())
     choices = Choices(stencils.target, offsets)
     insns = insn_bytes(stencils, choices)
     return {
         "tree": tree_bytes(decoder, isa.instructions[illegal].index),
         "short": short_bytes(decoder),
         "insns": insns,
-        "choices": struct.pack(f"<{len(choices.entries)}I", *choices.entries),
+        "choices": choices.entries.tobytes(),
         "stencils": bytes(blob) + bytes(8),
         "specials": struct.pack(f"<{len(wanted)}Q", *(offsets[n] * 8 for n in wanted)),
         "places": place_bytes(stencils.target),

@@ -41,10 +41,8 @@ else:
 
     Protocol = object
 
-_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-_START = (
-    f"import sys; sys.path.insert(0, {_ROOT!r}); from jitemu.runtime.worker import main; main()"
-)
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+_START = f"import sys; sys.path.insert(0, {ROOT!r}); from jitemu.runtime.worker import main; main()"
 SAMPLE_SECONDS = 0.001
 SLOW_SAMPLE_SECONDS = 0.01
 """Interval once nothing new has become hot for a while."""
@@ -94,11 +92,11 @@ def _start_thread(body: Callable[..., None], *arguments: object) -> None:
 
 
 class Worker:
-    """A compile worker's process.  Its pipes are unbuffered: buffers have locks, which a
-    fork of the guest could find held by another thread."""
+    """A compile worker's process, or a stencil builder's.  Its pipes are unbuffered: buffers
+    have locks, which a fork of the guest could find held by another thread."""
 
-    def __init__(self, spawn: int) -> None:
-        """``spawn``: the address of the native ``spawn_apart``."""
+    def __init__(self, spawn: int, program: str = _START) -> None:
+        """``spawn``: the address of the native ``spawn_apart``; ``program``: Python's text."""
         theirs, ours = map(descriptors.move_up, os.pipe())
         results, answers = map(descriptors.move_up, os.pipe())
         nowhere = descriptors.move_up(os.open(os.devnull, os.O_WRONLY))
@@ -107,9 +105,20 @@ class Worker:
         # Neither the guest's folder nor its environment decides what is imported.
         from jitemu.runtime.spawn import start_apart
 
-        start_apart(spawn, [sys.executable, "-I", "-c", _START], (theirs, answers, nowhere))
+        start_apart(spawn, [sys.executable, "-I", "-c", program], (theirs, answers, nowhere))
         for file in (theirs, answers, nowhere):
             descriptors.close(file)
+
+    def send(self, message: object) -> None:
+        """Give it a message.  OSError: it has ended; the guest does not get the signal."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGPIPE,))
+        try:
+            send(self.requests, message)
+        except BrokenPipeError:
+            signal.sigtimedwait((signal.SIGPIPE,), 0)
+            raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def close(self) -> None:
         """End it: its input ends.  In a fork's child: leave it to the parent."""
@@ -280,7 +289,7 @@ class Tiers:
             job = self.queue.pop(address)
             if job.wanted:
                 try:
-                    send(self._worker().requests, job.request)
+                    self._worker().send(job.request)
                     self.compiling = job
                 except OSError:  # it died: the next job starts another
                     self.worker = None
@@ -293,7 +302,7 @@ class Tiers:
             model = (cpu.name, sorted(cpu.extensions), sorted(cpu.flags))
             folder = packs_folder(self.cache_name) if self.cache_name else ""
             kept = (folder, self.cache_name)
-            send(self.worker.requests, (self.space.guest.name, *model, *kept))
+            self.worker.send((self.space.guest.name, *model, *kept))
             _start_thread(self._read, self.worker)
         return self.worker
 

@@ -199,7 +199,11 @@ def make_hart(
 ) -> EngineHart:
     """A hart of a machine with this memory.  ``symbol`` names addresses in traces."""
     guest = riscv64_system(cpu)
-    code = SystemSpace(guest, translation_for(guest, cache), space)
+    code = SystemSpace(guest, translation_for(guest, cache, beside=True), space)
+    if not code.translation.complete:
+        from jitemu.runtime.builder import Builder
+
+        code.build = Builder(code, cpu, cache).stencils
     each = log.exec or log.cpu or log.nochain
     if log.in_asm or log.op or log.op_opt or log.out_asm or each:
         from jitemu.runtime.tracing import Tracer

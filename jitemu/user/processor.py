@@ -136,7 +136,11 @@ def make_engine(
     """The code space and the region tier that the options ask for."""
     from jitemu.runtime.setup import translation_for
 
-    code = UserSpace(guest, translation_for(guest, config.cache), space)
+    code = UserSpace(guest, translation_for(guest, config.cache, beside=True), space)
+    if not code.translation.complete:
+        from jitemu.runtime.builder import Builder
+
+        code.build = Builder(code, model, config.cache).stencils
     log = config.log
     if config.one_insn:
         code.tables.set(Control.LIMIT, 1)

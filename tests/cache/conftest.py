@@ -24,6 +24,7 @@ def stencils(tmp_path_factory: pytest.TempPathFactory, work: Path) -> Cache:
     cache = Cache(tmp_path_factory.mktemp("stencils"))
     output, _ = cache.run(work, "-hot-threshold", "0", rounds=1)
     assert output == expected(rounds=1)
+    cache.wait_for_stencils()
     return cache
 
 

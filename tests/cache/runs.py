@@ -20,6 +20,8 @@ SOURCE = Path(__file__).with_name("work.c")
 ROOT = Path(__file__).parents[2]
 ROUNDS = 3000
 """About half a second."""
+STENCILS_SECONDS = 90
+"""The whole set is built in this time, by a process with the lowest priority."""
 WARMING = 8 * ROUNDS
 """Long enough for the worker to compile what is hot."""
 
@@ -54,6 +56,19 @@ class Cache:
             "XDG_CACHE_HOME": str(folder),
             "PYTHONPATH": str(ROOT),
         }
+
+    def sets(self) -> list[str]:
+        """Endings of the names of the files with stencils, of one guest; the whole set has
+        none."""
+        names = os.listdir(self.folder / "jitemu" / "stencils")
+        return sorted("".join(name.partition(".")[1:]) for name in names)
+
+    def wait_for_stencils(self) -> None:
+        """Wait until the whole set is there, and nothing beside it."""
+        deadline = time.monotonic() + STENCILS_SECONDS
+        while self.sets() != [""]:
+            assert time.monotonic() < deadline, self.sets()
+            time.sleep(0.05)
 
     def start(
         self, program: Path, *options: str, rounds: int = ROUNDS, counters: Path | None = None
