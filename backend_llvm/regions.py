@@ -18,6 +18,7 @@ from jitemu.backend_llvm.lowering import declarations, llvm_type
 from jitemu.backend_llvm.narrow import Register
 from jitemu.backend_llvm.objects import Region, read_object
 from jitemu.backend_llvm.stencils import METADATA, Target
+from jitemu.backend_llvm.windows import CALL, PROBES, Windows, probes
 from jitemu.ir.code import WIDTHS, Op
 from jitemu.isa import Decoder
 
@@ -43,6 +44,10 @@ class RegionLowering(BoundaryLowering):
         """Guest addresses outside, and the instructions that go there."""
         self.switched: list[Place] = []
         """Jumps that share the switch."""
+        self.windows: Windows | None = None
+        if target.mode == "system":
+            starts = [(0, pc) for pc in entries]
+            self.windows = Windows(self.lifted, edges, starts, lifter.goes_on)
         self.pending: dict[Place, set[Place]] = {}
         """Places that control goes back to, and from where."""
         self.frame = 0
@@ -230,11 +235,31 @@ class RegionLowering(BoundaryLowering):
     def aligned_address(self, op: Op) -> str:
         return self.guest_address(op.args[0])
 
+    def _look_for_windows(self, place: Place) -> None:
+        """Before an instruction: leave where what is to be accessed is not in the TLB."""
+        found = self.windows.at.get(place, []) if self.windows is not None else []
+        for window in found:
+            low, last = window.span
+            ends = f"i64 {low}, i64 {last}"
+            call = f"call ptr @{PROBES[window.write]}"
+            window.distance = self.temp(f"{call}(ptr %s, i64 {self.read(window.register)}, {ends}) {CALL}")
+            missing, go = self.temp(f"icmp eq ptr {window.distance}, null"), self.label()
+            self.put(f"br i1 {missing}, label %plain.{_name(place)}, label %{go}, !prof !8")
+            self.put(f"{go}:")
+
+    def _in_window(self, op: Op) -> str | None:
+        """The host's pointer of an access whose window has been found."""
+        if self.windows is None or (window := self.windows.of((self.frame, self.current), op)) is None:
+            return None
+        return self.temp(f"getelementptr i8, ptr {window.distance}, i64 {self.ref(op.args[0])}")
+
     def op_load(self, op: Op) -> str:
         if self.target.mode == "user":
             p = self.pointer(self.guest_address(op.args[0]), 1, write=False, atomic=False)
             tags = "align 1, !alias.scope !11, !noalias !12"
             return self.temp(f"{self.loads} {llvm_type(op.type)}, {self.ptr} {p}, {tags}")
+        if (p := self._in_window(op)) is not None:
+            return self.temp(f"load {op.type}, ptr {p}, align 1, !alias.scope !11, !noalias !12")
         size, address = WIDTHS[op.type] // 8, self.ref(op.args[0])
         hit, entry = self.tlb_probe(address, size, False, False, str(self.request.holes["tlb"]))
         fast, slow, done = self.label(), self.label(), self.label()
@@ -265,6 +290,9 @@ class RegionLowering(BoundaryLowering):
             p = self.pointer(self.guest_address(op.args[0]), 1, write=True, atomic=False)
             self.put(f"{stored} {p}, {tags}")
             return
+        if (p := self._in_window(op)) is not None:
+            self.put(f"{stored} {p}, {tags}")
+            return
         size, address = WIDTHS[op.type] // 8, self.ref(op.args[0])
         hit, entry = self.tlb_probe(address, size, True, False, str(self.request.holes["tlb"]))
         fast, slow, done = self.label(), self.label(), self.label()
@@ -291,6 +319,7 @@ class RegionLowering(BoundaryLowering):
             self.put(f"pc.{_name(place)}:")
             if place in self.limits:
                 self._limit(self.limits[place])
+            self._look_for_windows(place)
             used = any(op.name in ("set", "vset", "setfield") for op in item.code.ops)
             self.loads = "load" if used and not self.exact else "load volatile"
             self.block(item.code)
@@ -321,6 +350,11 @@ class RegionLowering(BoundaryLowering):
             self.reload(f"out.{pc:x}", sources)
             self.put(f'musttail call {CC} void @"exit.{number}"({arguments(self.pins)})')
             self.put("ret void")
+        for place in self.windows.at if self.windows is not None else ():
+            self.put(f"plain.{_name(place)}:")
+            self.reload(f"plain.{_name(place)}", [place])
+            self.set_word("pc", self._signed(place[1]))
+            self.tail_word("plain", self.pins)
         if self.target.mode == "system":
             self.put("trap:")
             self.reload("trap", self.lifted)
@@ -367,6 +401,9 @@ def region_text(
         n = FIRST_LOOP + 2 * number
         metadata += f"!{n} = distinct !{{!{n}, !{n + 1}}}\n"
         metadata += f'!{n + 1} = !{{!"llvm.loop.unroll.count", i32 {copies}}}\n'
+    for probe in PROBES:
+        if f"@{probe}(" in body:
+            head += f"declare ptr @{probe}(ptr, i64, i64, i64)\n"
     return head + declarations(body) + "\n" + body + metadata, exits
 
 
@@ -382,7 +419,10 @@ def compile_region(
         return None
     entries = lifter.entries()
     text, exits = region_text(target, request, lifter, entries)
-    blob = read_object(compile_text(text, "region"))
+    late = ""
+    if "declare ptr @window." in text:
+        late = probes(target, request.holes["tlb"], request.holes["mode"])
+    blob = read_object(compile_text(text, "region", late=late))
     covered = merge_spans((decoder.address_of(item.pc), item.length) for item in lifted.values())
     return Region(request.head, blob, exits, entries, covered, len(lifted))
 

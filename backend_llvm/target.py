@@ -28,15 +28,17 @@ def machine(level: int = 2) -> Any:
     return _machines[level]
 
 
-def compile_text(text: str, passes: str = "", level: int = 2) -> bytes:
+def compile_text(text: str, passes: str = "", level: int = 2, late: str = "") -> bytes:
     """An object file from LLVM text.
 
     ``passes``: "" for none, "default" for a whole -O2 pipeline, "region" for the same
-    without unrolling and vectors.
+    without unrolling and vectors.  ``late``: functions to be inlined after that.
     """
     module = parse(text)
     if passes:
         optimise(module, passes, level)
+    if late:
+        expand(module, late)
     return emit(module, level)
 
 
@@ -55,6 +57,17 @@ def optimise(module: Any, passes: str, level: int = 2) -> None:
         options.slp_vectorization = False
     builder = llvm.create_pass_builder(target, options)
     builder.getModulePassManager().run(module, builder)
+
+
+def expand(module: Any, late: str) -> None:
+    """Inline functions that LLVM has only seen declared."""
+    module.link_in(parse(late))
+    passes = llvm.create_new_module_pass_manager()
+    passes.add_always_inliner_pass()
+    passes.add_instruction_combine_pass()
+    passes.add_jump_threading_pass()
+    passes.add_simplify_cfg_pass()
+    passes.run(module, llvm.create_pass_builder(machine(), llvm.create_pipeline_tuning_options()))
 
 
 def emit(module: Any, level: int = 2) -> bytes:

@@ -83,6 +83,25 @@ def check(s: HartState, va: int, access: int, mode: int) -> int:
     return 1
 
 
+@native
+def find_window(s: HartState, first: int, last: int, access: int, mode: int) -> int:
+    """The distance from these bytes to the host's memory if the TLB holds them, filled if need
+    be, or 0; for an access that may not come, so that no page is made dirty."""
+    if (first ^ last) & PAGE_MASK:
+        return 0
+    slot = slot_of(s, first, mode)
+    page = first & PAGE_MASK
+    tag = slot * 4 + (1 if access == WRITE else 0)
+    if s.tlb[tag] != page:
+        if s.tlb[slot * 4] == page and s.tlb_flags[slot] & TLB_CODE:
+            return 0
+        if tlb_fill(s, first, READ, mode):
+            return 0
+        if s.tlb[tag] != page:
+            return 0
+    return s.tlb[slot * 4 + 2]
+
+
 # Loads
 
 

@@ -1,0 +1,232 @@
+"""Accesses to memory in a region of system mode: the TLB is asked beforehand.
+
+What is accessed off one base register at small distances lies in one page nearly always: such
+accesses share a *window*, a range around the base.  Where control goes straight on to an access
+once its base has its value, the window is looked for there: its distance to the host's memory,
+or nothing where the TLB does not hold all of it.  Then the region is left for the block of the
+instruction there, whose accesses are made one by one.  So no access has a slow way of its own,
+for which all registers would have to be at hand.
+
+While LLVM optimises the region, looking for a window is a call whose result depends on its
+arguments alone: it is made once for each value of the base and moves out of loops that do not
+change it.  Then the test of the TLB takes the call's place.  The result holds until the region
+is left: what removes a page from the TLB (a fence, another address space, a translation of code
+in the page) happens outside of regions.  An entry that a fill replaces is not wrong for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from jitemu.backend_llvm.convention import KEEPING
+from jitemu.backend_llvm.guest_memory import ENTRY_SHIFT
+from jitemu.backend_llvm.loops import Place
+from jitemu.backend_llvm.narrow import Register, register_of
+from jitemu.backend_llvm.stencil_keys import Target
+from jitemu.ir.code import WIDTHS, Block, Op, Value
+from jitemu.ir.state import TLB_ENTRIES
+
+WIDEST = 128
+"""Bytes of a window: a wider one crosses a page more often."""
+PROBES = ("window.read", "window.write")
+"""What is called for a window that is read, or written."""
+CALL = "memory(none) nounwind willreturn"
+Span = tuple[int, int]
+"""Distances from the base: of the first byte and of the last."""
+
+
+class Item(Protocol):
+    """A lifted instruction."""
+
+    code: Block
+
+
+@dataclass
+class Window:
+    """What is looked for before an instruction."""
+
+    place: Place
+    register: Register
+    span: Span
+    write: bool
+    distance: str = ""
+    """LLVM's name of the result."""
+
+
+@dataclass
+class _Access:
+    """A load or store."""
+
+    place: Place
+    register: Register
+    span: Span
+    write: bool
+
+
+def base_of(address: Value) -> tuple[Register, int] | None:
+    """(register, distance) where an address is a register and a constant."""
+    op = address.source
+    distance = 0
+    if op is not None and op.name == "add" and op.args[1].const is not None:
+        distance = op.args[1].const
+        distance -= distance >> 63 << 64
+        op = op.args[0].source
+    return (register_of(op), distance) if op is not None and op.name == "get" else None
+
+
+class Windows:
+    """The windows of a region's accesses."""
+
+    def __init__(
+        self,
+        items: Mapping[Place, Item],
+        edges: Mapping[Place, list[Place]],
+        starts: Iterable[Place],
+        goes_on: Callable[[Place, Place], bool],
+    ) -> None:
+        """``goes_on``: control always goes straight on from one place to the other."""
+        accesses: dict[Register, list[_Access]] = {}
+        writes: dict[Register, set[Place]] = {}
+        for place, item in items.items():
+            for access in _accesses(place, item):
+                accesses.setdefault(access.register, []).append(access)
+            for op in item.code.ops:
+                if op.name == "set":
+                    writes.setdefault(register_of(op), set()).add(place)
+        before = _before(edges, list(starts), goes_on)
+        self._of: dict[tuple[Place, Register, Span], Window] = {}
+        self.at: dict[Place, list[Window]] = {}
+        """By the instruction before which they are looked for."""
+        for register, found in accesses.items():
+            written = writes.get(register, set[Place]())
+            values = _reaching(written, edges, starts)
+            for part in _shared(found, values):
+                self._look(part, written, before)
+
+    def _look(
+        self, part: list[_Access], written: set[Place], before: Mapping[Place, Place]
+    ) -> None:
+        """Decide where accesses of one window look for it."""
+        span = part[0].span[0], max(access.span[1] for access in part)
+        windows: dict[Place, Window] = {}
+        for access in part:
+            place = access.place
+            while place in before and before[place] not in written:
+                place = before[place]
+            window = windows.get(place)
+            if window is None:
+                window = windows[place] = Window(place, access.register, span, False)
+                self.at.setdefault(place, []).append(window)
+            window.write |= access.write
+            self._of[access.place, access.register, access.span] = window
+
+    def of(self, place: Place, op: Op) -> Window | None:
+        """The window of an access, if its address is a register and a constant."""
+        base = base_of(op.args[0])
+        return self._of[place, base[0], _span(op, base[1])] if base is not None else None
+
+
+def _accesses(place: Place, item: Item) -> Iterable[_Access]:
+    for op in item.code.ops:
+        if op.name in ("load", "store") and (base := base_of(op.args[0])) is not None:
+            yield _Access(place, base[0], _span(op, base[1]), op.name == "store")
+
+
+def _span(op: Op, distance: int) -> Span:
+    return distance, distance + WIDTHS[op.type] // 8 - 1
+
+
+def _before(
+    edges: Mapping[Place, list[Place]], starts: list[Place], goes_on: Callable[[Place, Place], bool]
+) -> dict[Place, Place]:
+    """By place: the only one before it, if control always goes on from that."""
+    found: dict[Place, list[Place]] = {}
+    for place, following in edges.items():
+        for other in following:
+            found.setdefault(other, []).append(place)
+    return {
+        place: others[0]
+        for place, others in found.items()
+        if len(others) == 1 and place not in starts and goes_on(others[0], place)
+    }
+
+
+def _reaching(
+    writes: Iterable[Place], edges: Mapping[Place, Iterable[Place]], starts: Iterable[Place]
+) -> dict[Place, int]:
+    """By place: a bit for each write, and one for the starts, that may have made the value that a
+    register has before the instruction there."""
+    made = {place: 2 << number for number, place in enumerate(writes)}
+    found = dict.fromkeys(edges, 0)
+    work = list(starts)
+    found.update(dict.fromkeys(work, 1))
+    done: set[Place] = set()
+    while work:
+        place = work.pop()
+        done.add(place)
+        after = made.get(place, found[place])
+        for other in edges[place]:
+            if after & ~found[other] or other not in done:
+                found[other] |= after
+                work.append(other)
+    return found
+
+
+def _shared(accesses: list[_Access], values: Mapping[Place, int]) -> Iterable[list[_Access]]:
+    """Accesses off one register, those of one window together."""
+    order = sorted(accesses, key=lambda access: (values[access.place], access.span))
+    part: list[_Access] = []
+    for access in order:
+        if part and (
+            values[access.place] != values[part[0].place]
+            or access.span[1] - part[0].span[0] >= WIDEST
+        ):
+            yield part
+            part = []
+        part.append(access)
+    if part:
+        yield part
+
+
+_PROBE = """
+define linkonce_odr ptr @{name}(ptr %s, i64 %base, i64 %low, i64 %last) alwaysinline nounwind {{
+%first = add i64 %base, %low
+%end = add i64 %base, %last
+%number = lshr i64 %first, {shift}
+%index = and i64 %number, {mask}
+%table = getelementptr i8, ptr %s, i64 {tlb}
+%entry = getelementptr i8, ptr %table, i64 %index
+%tag.at = getelementptr i8, ptr %entry, i64 {tag}
+%tag = load i64, ptr %tag.at
+%page = and i64 %end, -4096
+%there = icmp eq i64 %tag, %page
+br i1 %there, label %hit, label %miss, !prof !7
+hit:
+%distance.at = getelementptr i8, ptr %entry, i64 16
+%distance = load ptr, ptr %distance.at, !nonnull !20
+ret ptr %distance
+miss:
+%function.at = getelementptr i8, ptr %s, i64 {function}
+%function = load ptr, ptr %function.at
+%found = call {keeping} i64 %function(ptr %s, i64 %first, i64 %end, i64 {write}, i64 {mode})
+%other = inttoptr i64 %found to ptr
+ret ptr %other
+}}
+"""
+_METADATA = """
+!7 = !{!"branch_weights", i32 100000, i32 1}
+!20 = !{}
+"""
+
+
+def probes(target: Target, tlb: int, mode: int) -> str:
+    """LLVM text of what the calls for windows become.  ``tlb``: the TLB's offset in the state."""
+    function = target.layout.of("functions", target.functions["find_window"])
+    places = {"tlb": tlb, "function": function, "mode": mode, "keeping": KEEPING}
+    places |= {"shift": 12 - ENTRY_SHIFT, "mask": TLB_ENTRIES - 1 << ENTRY_SHIFT}
+    return _METADATA + "".join(
+        _PROBE.format(name=name, write=write, tag=8 * write, **places)
+        for write, name in enumerate(PROBES)
+    )
