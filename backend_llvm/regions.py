@@ -18,7 +18,7 @@ from jitemu.backend_llvm.lowering import declarations, llvm_type
 from jitemu.backend_llvm.narrow import Register
 from jitemu.backend_llvm.objects import Region, read_object
 from jitemu.backend_llvm.stencils import METADATA, Target
-from jitemu.backend_llvm.windows import CALL, PROBES, Windows, probes
+from jitemu.backend_llvm.windows import CALL, PROBES, Span, Window, Windows, probes
 from jitemu.ir.code import WIDTHS, Op
 from jitemu.isa import Decoder
 
@@ -47,7 +47,9 @@ class RegionLowering(BoundaryLowering):
         self.windows: Windows | None = None
         if target.mode == "system":
             starts = [(0, pc) for pc in entries]
-            self.windows = Windows(self.lifted, edges, starts, lifter.goes_on)
+            self.windows = Windows(self.lifted, edges, starts, lifter.goes_on, loops)
+        self.last_found: dict[tuple[Register, Span, bool], str] = {}
+        """Of windows that move: the name of the variables for the page found last."""
         self.pending: dict[Place, set[Place]] = {}
         """Places that control goes back to, and from where."""
         self.frame = 0
@@ -239,13 +241,42 @@ class RegionLowering(BoundaryLowering):
         """Before an instruction: leave where what is to be accessed is not in the TLB."""
         found = self.windows.at.get(place, []) if self.windows is not None else []
         for window in found:
-            low, last = window.span
-            ends = f"i64 {low}, i64 {last}"
-            call = f"call ptr @{PROBES[window.write]}"
-            window.distance = self.temp(f"{call}(ptr %s, i64 {self.read(window.register)}, {ends}) {CALL}")
-            missing, go = self.temp(f"icmp eq ptr {window.distance}, null"), self.label()
-            self.put(f"br i1 {missing}, label %plain.{_name(place)}, label %{go}, !prof !8")
-            self.put(f"{go}:")
+            find = self._find_moving if window.moves else self._find
+            window.distance = find(window, f"plain.{_name(place)}")
+
+    def _find(self, window: Window, plain: str) -> str:
+        """A window's distance to the host's memory; leave by ``plain`` where there is none."""
+        low, last = window.span
+        base = f"i64 {self.read(window.register)}"
+        call = f"call ptr @{PROBES[window.write]}(ptr %s, {base}, i64 {low}, i64 {last}) {CALL}"
+        distance, go = self.temp(call), self.label()
+        missing = self.temp(f"icmp eq ptr {distance}, null")
+        self.put(f"br i1 {missing}, label %{plain}, label %{go}, !prof !8")
+        self.put(f"{go}:")
+        return distance
+
+    def _find_moving(self, window: Window, plain: str) -> str:
+        """The same, in the page found last if it is there."""
+        low, last = window.span
+        key = window.register, window.span, window.write
+        name = self.last_found.setdefault(key, f"%last.{len(self.last_found)}")
+        first = self.temp(f"add i64 {self.read(window.register)}, {low}")
+        page = self.temp(f"load i64, ptr {name}.page")
+        inside = self.temp(f"add i64 {first}, {page}")
+        limit = self.temp(f"load i64, ptr {name}.limit")
+        same = self.temp(f"icmp ult i64 {inside}, {limit}")
+        go, other = self.label(), self.label()
+        self.put(f"br i1 {same}, label %{go}, label %{other}, !prof !7")
+        self.put(f"{other}:")
+        found = self._find(window, plain)
+        start = self.temp(f"and i64 {first}, -4096")
+        negative = self.temp(f"sub i64 0, {start}")
+        self.put(f"store i64 {negative}, ptr {name}.page")
+        self.put(f"store i64 {4096 - (last - low)}, ptr {name}.limit")
+        self.put(f"store ptr {found}, ptr {name}.distance")
+        self.put(f"br label %{go}")
+        self.put(f"{go}:")
+        return self.temp(f"load ptr, ptr {name}.distance")
 
     def _in_window(self, op: Op) -> str | None:
         """The host's pointer of an access whose window has been found."""
@@ -330,6 +361,9 @@ class RegionLowering(BoundaryLowering):
         head = f"define internal {CC} void @region({self.parameters}) nounwind {ATTRIBUTES} {{"
         limits = [f"%limit.{_name(head)} = alloca i64" for head in self.limits]
         limits.append("%target = alloca i64")
+        for last in self.last_found.values():
+            limits += [f"{last}.{part} = alloca i64" for part in ("page", "limit", "distance")]
+            limits += [f"store i64 0, ptr {last}.{part}" for part in ("page", "limit", "distance")]
         entry = self.entry_code()
         wide = self.wide_code() if "begin:" in entry else []
         return "\n".join([head, *limits, *entry, *body, *wide, "}", *self.entry_functions()])

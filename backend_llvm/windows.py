@@ -22,7 +22,7 @@ from typing import Protocol
 
 from jitemu.backend_llvm.convention import KEEPING
 from jitemu.backend_llvm.guest_memory import ENTRY_SHIFT
-from jitemu.backend_llvm.loops import Place
+from jitemu.backend_llvm.loops import Loop, Place
 from jitemu.backend_llvm.narrow import Register, register_of
 from jitemu.backend_llvm.stencil_keys import Target
 from jitemu.ir.code import WIDTHS, Block, Op, Value
@@ -33,6 +33,8 @@ WIDEST = 128
 PROBES = ("window.read", "window.write")
 """What is called for a window that is read, or written."""
 CALL = "memory(none) nounwind willreturn"
+SUMS = frozenset(("add", "sub", "shl", "sext", "zext", "trunc"))
+"""Ops that make sums."""
 Span = tuple[int, int]
 """Distances from the base: of the first byte and of the last."""
 
@@ -51,6 +53,8 @@ class Window:
     register: Register
     span: Span
     write: bool
+    moves: bool
+    """The base goes through memory in a loop: the page found last is tried first."""
     distance: str = ""
     """LLVM's name of the result."""
 
@@ -85,6 +89,7 @@ class Windows:
         edges: Mapping[Place, list[Place]],
         starts: Iterable[Place],
         goes_on: Callable[[Place, Place], bool],
+        loops: Iterable[Loop],
     ) -> None:
         """``goes_on``: control always goes straight on from one place to the other."""
         accesses: dict[Register, list[_Access]] = {}
@@ -96,6 +101,7 @@ class Windows:
                 if op.name == "set":
                     writes.setdefault(register_of(op), set()).add(place)
         before = _before(edges, list(starts), goes_on)
+        self._moving = Moving(items, loops)
         self._of: dict[tuple[Place, Register, Span], Window] = {}
         self.at: dict[Place, list[Window]] = {}
         """By the instruction before which they are looked for."""
@@ -117,7 +123,8 @@ class Windows:
                 place = before[place]
             window = windows.get(place)
             if window is None:
-                window = windows[place] = Window(place, access.register, span, False)
+                moves = self._moving.at(place, access.register)
+                window = windows[place] = Window(place, access.register, span, False, moves)
                 self.at.setdefault(place, []).append(window)
             window.write |= access.write
             self._of[access.place, access.register, access.span] = window
@@ -126,6 +133,54 @@ class Windows:
         """The window of an access, if its address is a register and a constant."""
         base = base_of(op.args[0])
         return self._of[place, base[0], _span(op, base[1])] if base is not None else None
+
+
+class Moving:
+    """Registers that a loop changes by sums of what it does not change, so that what they
+    point to is mostly in the page where it was the last time."""
+
+    def __init__(self, items: Mapping[Place, Item], loops: Iterable[Loop]) -> None:
+        self._items = items
+        self._loops = sorted(loops, key=lambda loop: len(loop.body))
+        self._writes: dict[Place, dict[Register, list[Value]]] = {}
+        """By the latch of a loop."""
+
+    def at(self, place: Place, register: Register) -> bool:
+        """At a place a register has such a value."""
+        loop = next((loop for loop in self._loops if place in loop.body), None)
+        if loop is None:
+            return False
+        writes = self._writes_in(loop)
+        return register in writes and self._is_sum(register, writes, set())
+
+    def _writes_in(self, loop: Loop) -> dict[Register, list[Value]]:
+        if loop.latch not in self._writes:
+            found = self._writes[loop.latch] = {}
+            for place in loop.body:
+                for op in self._items[place].code.ops:
+                    if op.name == "set":
+                        found.setdefault(register_of(op), []).append(op.args[0])
+        return self._writes[loop.latch]
+
+    def _is_sum(
+        self, register: Register, writes: Mapping[Register, list[Value]], seen: set[Register]
+    ) -> bool:
+        if register in seen:
+            return True
+        seen.add(register)
+        work = list(writes.get(register, ()))
+        while work:
+            op = work.pop().source
+            if op is None:
+                continue
+            if op.name == "get":
+                if not self._is_sum(register_of(op), writes, seen):
+                    return False
+            elif op.name in SUMS:
+                work += op.args
+            else:
+                return False
+        return True
 
 
 def _accesses(place: Place, item: Item) -> Iterable[_Access]:
