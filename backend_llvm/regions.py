@@ -18,7 +18,7 @@ from jitemu.backend_llvm.lowering import declarations, llvm_type
 from jitemu.backend_llvm.narrow import Register
 from jitemu.backend_llvm.objects import Region, read_object
 from jitemu.backend_llvm.stencils import METADATA, Target
-from jitemu.backend_llvm.windows import CALL, PROBES, Span, Window, Windows, probes
+from jitemu.backend_llvm.windows import CALL, PROBES, Span, Window, Windows, nowhere_text, probes
 from jitemu.ir.code import WIDTHS, Op
 from jitemu.isa import Decoder
 
@@ -263,8 +263,7 @@ class RegionLowering(BoundaryLowering):
         first = self.temp(f"add i64 {self.read(window.register)}, {low}")
         page = self.temp(f"load i64, ptr {name}.page")
         inside = self.temp(f"add i64 {first}, {page}")
-        limit = self.temp(f"load i64, ptr {name}.limit")
-        same = self.temp(f"icmp ult i64 {inside}, {limit}")
+        same = self.temp(f"icmp ult i64 {inside}, {4096 - (last - low)}")
         go, other = self.label(), self.label()
         self.put(f"br i1 {same}, label %{go}, label %{other}, !prof !7")
         self.put(f"{other}:")
@@ -272,7 +271,6 @@ class RegionLowering(BoundaryLowering):
         start = self.temp(f"and i64 {first}, -4096")
         negative = self.temp(f"sub i64 0, {start}")
         self.put(f"store i64 {negative}, ptr {name}.page")
-        self.put(f"store i64 {4096 - (last - low)}, ptr {name}.limit")
         self.put(f"store ptr {found}, ptr {name}.distance")
         self.put(f"br label %{go}")
         self.put(f"{go}:")
@@ -361,9 +359,11 @@ class RegionLowering(BoundaryLowering):
         head = f"define internal {CC} void @region({self.parameters}) nounwind {ATTRIBUTES} {{"
         limits = [f"%limit.{_name(head)} = alloca i64" for head in self.limits]
         limits.append("%target = alloca i64")
+        if self.last_found:
+            limits += nowhere_text(self.layout.of("ctx_secret"))
         for last in self.last_found.values():
-            limits += [f"{last}.{part} = alloca i64" for part in ("page", "limit", "distance")]
-            limits += [f"store i64 0, ptr {last}.{part}" for part in ("page", "limit", "distance")]
+            limits.append(f"{last}.page = alloca i64\n{last}.distance = alloca ptr")
+            limits.append(f"store i64 %nowhere, ptr {last}.page\nstore ptr null, ptr {last}.distance")
         entry = self.entry_code()
         wide = self.wide_code() if "begin:" in entry else []
         return "\n".join([head, *limits, *entry, *body, *wide, "}", *self.entry_functions()])
