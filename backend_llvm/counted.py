@@ -2,12 +2,7 @@
 
 A loop is *counted* if it goes on as long as a register that changes by the same step in every
 iteration compares in some way with a bound that does not change.  Its iterations are done in
-chunks: before one, ``limit`` is computed so that the loop's own comparison, made with it,
-ends the chunk after at most so many iterations; the request is looked for between chunks.
-What the comparison with the bound itself would have said is never changed by that:
-
-- ``r < bound`` and ``r < limit`` are together ``r < min(bound, limit)``, whatever limit is;
-- ``r != bound`` is certain while fewer steps are done than lie between the two.
+chunks (chunks.py); the request is looked for between chunks.
 
 The comparison may be another instruction than the branch (conditions.py), of 32 bits or 64, and
 of the register's value before the step.
@@ -15,7 +10,7 @@ of the register's value before the step.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -258,65 +253,3 @@ def _once(
 
     around = place != head and (head == latch or reaches(head, latch, place))
     return not around and not reaches(place, place, None)
-
-
-def limit_text(loop: Counted, start: str, step: str, bound: str, name: str) -> Sequence[str]:
-    """LLVM text that computes ``%{name}``, the limit of the next chunk, of 64-bit operands.
-
-    It is made of what the register will be after so many steps, wherever sums wrap: there at
-    the latest the loop's comparison with the limit does not hold.
-    """
-    count, kind = str(loop.iterations), f"i{loop.width}"
-    lines: list[str] = []
-
-    def put(part: str, text: str) -> str:
-        lines.append(f"%{name}.{part} = {text}")
-        return f"%{name}.{part}"
-
-    if loop.width == 32:
-        start = put("start", f"trunc i64 {start} to i32")
-        step = put("step", f"trunc i64 {step} to i32")
-        bound = put("bound", f"trunc i64 {bound} to i32")
-    if loop.behind:
-        start = put("before", f"sub {kind} {start}, {step}")
-    if loop.relation == "ne":
-        assert isinstance(loop.step, int)
-        ends = (bound, start) if loop.step > 0 else (start, bound)
-        distance = put("distance", f"sub {kind} {ends[0]}, {ends[1]}")
-        if loop.is_32:  # that many steps whatever the upper halves are
-            distance = put("low", f"and i64 {distance}, {(1 << 32) - 1}")
-        steps = put("steps", f"udiv {kind} {distance}, {abs(loop.step)}")
-        some = put("some", f"call {kind} @llvm.umin.{kind}({kind} {steps}, {kind} {count})")
-        count = put("count", f"call {kind} @llvm.umax.{kind}({kind} {some}, {kind} 1)")
-    way = put("way", f"mul {kind} {count}, {step}")
-    last = put("last", f"add {kind} {start}, {way}")
-    if loop.is_32:
-        short = put("short", f"trunc i64 {last} to i32")
-        last = put("wide", f"sext i32 {short} to i64")
-    sign = "s" if loop.signed else "u"
-    if loop.relation == "le":
-        last = put("below", f"call {kind} @llvm.{sign}sub.sat.{kind}({kind} {last}, {kind} 1)")
-    elif loop.relation == "ge":
-        last = put("above", f"call {kind} @llvm.{sign}add.sat.{kind}({kind} {last}, {kind} 1)")
-    if loop.relation != "ne":
-        pick = f"{sign}{'min' if loop.relation in ('lt', 'le') else 'max'}"
-        last = put("end", f"call {kind} @llvm.{pick}.{kind}({kind} {bound}, {kind} {last})")
-    lines.append(
-        f"%{name} = add i64 {last}, 0" if loop.width == 64 else f"%{name} = zext i32 {last} to i64"
-    )
-    return lines
-
-
-def compare_text(loop: Counted, value: str, step: str, limit: str, name: str) -> Sequence[str]:
-    """LLVM text that computes ``%{name}``: the chunk goes on."""
-    lines: list[str] = []
-    if loop.behind:
-        lines.append(f"%{name}.before = sub i64 {value}, {step}")
-        value = f"%{name}.before"
-    if loop.width == 32:
-        for part, word in (("value", value), ("limit", limit)):
-            lines.append(f"%{name}.{part} = trunc i64 {word} to i32")
-        value, limit = f"%{name}.value", f"%{name}.limit"
-    sign = "" if loop.relation == "ne" else "s" if loop.signed else "u"
-    lines.append(f"%{name} = icmp {sign}{loop.relation} i{loop.width} {value}, {limit}")
-    return lines

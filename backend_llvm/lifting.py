@@ -38,6 +38,8 @@ class Request:
     """By the pc of an indirect jump: how often it was seen to go to which."""
     patient: bool = False
     """To wait for more samples is better than a region that knows few targets of jumps."""
+    seen: Mapping[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
+    """By register: what it held when the head was found hot."""
 
 
 INLINE_LIMIT = 80

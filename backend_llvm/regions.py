@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from jitemu.backend_llvm.boundary import BoundaryLowering
+from jitemu.backend_llvm.chunks import compare_text, count_text, limit_text
 from jitemu.backend_llvm.convention import CC, arguments
-from jitemu.backend_llvm.counted import Counted, compare_text, find_counted, limit_text
+from jitemu.backend_llvm.counted import Counted, find_counted
+from jitemu.backend_llvm.divisors import guessed_divisor
 from jitemu.backend_llvm.lifting import Lifted, Lifter, ReadCode, Request
 from jitemu.backend_llvm.loops import Place, find_loops
 from jitemu.backend_llvm.lowering import declarations, llvm_type
@@ -19,7 +21,7 @@ from jitemu.backend_llvm.narrow import Register
 from jitemu.backend_llvm.objects import Region, read_object
 from jitemu.backend_llvm.stencils import METADATA, Target
 from jitemu.backend_llvm.windows import CALL, PROBES, Span, Window, Windows, nowhere_text, probes
-from jitemu.ir.code import WIDTHS, Op
+from jitemu.ir.code import WIDTHS, Op, Value
 from jitemu.isa import Decoder
 
 MASK64 = (1 << 64) - 1
@@ -56,6 +58,31 @@ class RegionLowering(BoundaryLowering):
         self.current = 0
         self.following = 0
         self.item: Lifted | None = None
+
+    def op(self, op: Op) -> None:
+        guess = guessed_divisor(op, self.request.seen)
+        if guess is None:
+            super().op(op)
+        else:
+            self._divide(op, guess)
+
+    def _divide(self, op: Op, guess: Value) -> None:
+        """By the divisor that is likely, or by any other."""
+        assert op.result is not None
+        kind, likely, other, done = self.typed(op.args[1]), *(self.label() for _ in range(3))
+        same = self.temp(f"icmp eq {kind}, {self.ref(guess)}")
+        self.put(f"br i1 {same}, label %{likely}, label %{other}, !prof !7")
+        quotients: list[str] = []
+        for label, divisor in ((likely, guess), (other, op.args[1])):
+            division = Op(op.name, op.type, (op.args[0], divisor), op.attrs)
+            division.result = op.result
+            self.put(f"{label}:")
+            super().op(division)
+            quotients.append(self.names[id(op.result)])
+            self.put(f"br label %{done}")
+        self.put(f"{done}:")
+        ways = f"[ {quotients[0]}, %{likely} ], [ {quotients[1]}, %{other} ]"
+        self.names[id(op.result)] = self.temp(f"phi {op.type} {ways}")
 
     # Control
 
@@ -94,22 +121,27 @@ class RegionLowering(BoundaryLowering):
             return
         name = _name(loop.head)
         limit, out = self.temp(f"load i64, ptr %limit.{name}"), self.label()
-        value, step = self.read(loop.register), self._fixed(loop.step)
         goes_on = f"goes.on.{name}"
-        self.lines += compare_text(loop, value, step, limit, goes_on)
+        if isinstance(loop.step, int):
+            left = self.temp(f"sub i64 {limit}, 1")
+            self.put(f"store i64 {left}, ptr %limit.{name}")
+            self.put(f"%{goes_on} = icmp ne i64 {left}, 0")
+        else:
+            value, step = self.read(loop.register), self.read(loop.step)
+            self.lines += compare_text(loop, value, step, limit, goes_on)
         unrolled = self._unrolled(loop.copies)
         self.put(f"br i1 %{goes_on}, label %chunk.{name}, label %{out}, !prof !7{unrolled}")
         self.put(f"{out}:")
 
-    def _fixed(self, operand: int | Register) -> str:
-        """A counted loop's bound or step."""
-        return self._signed(operand & MASK64) if isinstance(operand, int) else self.read(operand)
-
     def _limit(self, loop: Counted) -> None:
-        """At a counted loop's head: compute the limit of a chunk, and begin it."""
-        bound, step = self._fixed(loop.bound), self._fixed(loop.step)
-        name = _name(loop.head)
-        self.lines += limit_text(loop, self.read(loop.register), step, bound, f"next.{name}")
+        """At a counted loop's head: compute the limit or length of a chunk, and begin it."""
+        fixed = isinstance(loop.bound, int)
+        bound = self._signed(loop.bound & MASK64) if fixed else self.read(loop.bound)
+        name, start = _name(loop.head), self.read(loop.register)
+        if isinstance(loop.step, int):
+            self.lines += count_text(loop, start, bound, f"next.{name}")
+        else:
+            self.lines += limit_text(loop, start, self.read(loop.step), bound, f"next.{name}")
         # LLVM shall not take the limit apart again in the loop
         opaque = self.temp(f'call i64 asm "", "=r,0"(i64 %next.{name})')
         self.put(f"store i64 {opaque}, ptr %limit.{name}")

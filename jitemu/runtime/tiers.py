@@ -254,12 +254,21 @@ class Tiers:
         generation = self.space.tables.get(Control.GENERATION)
         self.cache_misses += 1
         jumps = sampled_jumps(processor, pieces)
-        profile = (jumps, self.space.heat_of(block.tag) < PATIENCE)
+        patient = self.space.heat_of(block.tag) < PATIENCE
+        profile = (jumps, patient, self._registers(processor))
         request = (block.pc, holes, REGION_LIMIT, self._forbidden(processor), pieces, *profile)
         with self.queue_lock:
             self.queue[block.address] = Job(block, generation, same, request)
             if self.compiling is None:
                 self._send_next()
+
+    def _registers(self, processor: Processor) -> dict[tuple[str, int], int]:
+        """What the integer registers hold."""
+        kind = self.space.guest.target.pinned_class
+        start = processor.state.at[kind]
+        count = self.space.guest.target.classes[kind].count
+        words = processor.state.words[start : start + count].tolist()
+        return {(kind, number): word for number, word in enumerate(words)}
 
     def _send_next(self) -> None:
         """Give the idle worker its next job.  One at a time: the guest never waits for it,

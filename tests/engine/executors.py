@@ -266,17 +266,20 @@ class Engine:
         head: Record,
         single: bool = False,
         jumps: Mapping[int, Mapping[int, int]] | None = None,
+        seen: Mapping[tuple[str, int], int] | None = None,
     ) -> bool:
         """Let a region take over a block's entry; False if it cannot be lifted.
 
-        ``jumps``: how often indirect jumps, by their pc, are said to have gone where.
+        ``jumps``: how often indirect jumps, by their pc, are said to have gone where;
+        ``seen``: what registers are said to have held.
         """
         from jitemu.backend_llvm.regions import Request, compile_region
 
         guest, ctx = self.space.guest, self.context(head)
         forbidden = frozenset(self.space.translation.replaced(guest, ctx))
         holes = self.holes(ctx)
-        request = Request(head.pc, holes, single=single, forbidden=forbidden, jumps=jumps or {})
+        request = Request(head.pc, holes, single=single, forbidden=forbidden)
+        request = replace(request, jumps=jumps or {}, seen=seen or {})
         region = compile_region(guest.target, guest.decoder, self.read_code, request)
         if region is None:
             return False
