@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from jitemu.backend_llvm.boundary import BoundaryLowering
 from jitemu.backend_llvm.chunks import compare_text, count_text, limit_text
 from jitemu.backend_llvm.convention import CC, arguments
 from jitemu.backend_llvm.counted import Counted, find_counted
@@ -17,17 +16,16 @@ from jitemu.backend_llvm.divisors import guessed_divisor
 from jitemu.backend_llvm.lifting import Lifted, Lifter, ReadCode, Request
 from jitemu.backend_llvm.loops import Place, find_loops
 from jitemu.backend_llvm.lowering import declarations, llvm_type
-from jitemu.backend_llvm.narrow import Register
 from jitemu.backend_llvm.objects import Region, read_object
 from jitemu.backend_llvm.stencils import METADATA, Target
-from jitemu.backend_llvm.windows import CALL, PROBES, Span, Window, Windows, nowhere_text, probes
+from jitemu.backend_llvm.window_lowering import PROBES, WindowLowering, plain_label, probes
 from jitemu.ir.code import WIDTHS, Op, Value
 from jitemu.isa import Decoder
 
 MASK64 = (1 << 64) - 1
 
 
-class RegionLowering(BoundaryLowering):
+class RegionLowering(WindowLowering):
     """Lowers a region's instructions into one LLVM function."""
 
     def __init__(
@@ -40,18 +38,14 @@ class RegionLowering(BoundaryLowering):
         self.counted = find_counted(self.lifted, edges, loops)
         """By the branch back."""
         self.limits = {loop.head: loop for loop in self.counted.values()}
+        if target.mode == "system":
+            self.plan_windows(edges, loops, self.counted, lifter.goes_on)
         self.unrolled: list[int] = []
         """Of each loop that LLVM is told to unroll: how many iterations become one."""
         self.exits: dict[int, set[Place]] = {}
         """Guest addresses outside, and the instructions that go there."""
         self.switched: list[Place] = []
         """Jumps that share the switch."""
-        self.windows: Windows | None = None
-        if target.mode == "system":
-            starts = [(0, pc) for pc in entries]
-            self.windows = Windows(self.lifted, edges, starts, lifter.goes_on, loops)
-        self.last_found: dict[tuple[Register, Span, bool], str] = {}
-        """Of windows that move: the name of the variables for the page found last."""
         self.pending: dict[Place, set[Place]] = {}
         """Places that control goes back to, and from where."""
         self.frame = 0
@@ -142,8 +136,9 @@ class RegionLowering(BoundaryLowering):
             self.lines += count_text(loop, start, bound, f"next.{name}")
         else:
             self.lines += limit_text(loop, start, self.read(loop.step), bound, f"next.{name}")
+        chunk = self.find_steady(loop.head, f"%next.{name}")
         # LLVM shall not take the limit apart again in the loop
-        opaque = self.temp(f'call i64 asm "", "=r,0"(i64 %next.{name})')
+        opaque = self.temp(f'call i64 asm "", "=r,0"(i64 {chunk})')
         self.put(f"store i64 {opaque}, ptr %limit.{name}")
         self.put(f"br label %chunk.{name}")
         self.put(f"chunk.{name}:")
@@ -269,57 +264,12 @@ class RegionLowering(BoundaryLowering):
     def aligned_address(self, op: Op) -> str:
         return self.guest_address(op.args[0])
 
-    def _look_for_windows(self, place: Place) -> None:
-        """Before an instruction: leave where what is to be accessed is not in the TLB."""
-        found = self.windows.at.get(place, []) if self.windows is not None else []
-        for window in found:
-            find = self._find_moving if window.moves else self._find
-            window.distance = find(window, f"plain.{_name(place)}")
-
-    def _find(self, window: Window, plain: str) -> str:
-        """A window's distance to the host's memory; leave by ``plain`` where there is none."""
-        low, last = window.span
-        base = f"i64 {self.read(window.register)}"
-        call = f"call ptr @{PROBES[window.write]}(ptr %s, {base}, i64 {low}, i64 {last}) {CALL}"
-        distance, go = self.temp(call), self.label()
-        missing = self.temp(f"icmp eq ptr {distance}, null")
-        self.put(f"br i1 {missing}, label %{plain}, label %{go}, !prof !8")
-        self.put(f"{go}:")
-        return distance
-
-    def _find_moving(self, window: Window, plain: str) -> str:
-        """The same, in the page found last if it is there."""
-        low, last = window.span
-        key = window.register, window.span, window.write
-        name = self.last_found.setdefault(key, f"%last.{len(self.last_found)}")
-        first = self.temp(f"add i64 {self.read(window.register)}, {low}")
-        page = self.temp(f"load i64, ptr {name}.page")
-        inside = self.temp(f"add i64 {first}, {page}")
-        same = self.temp(f"icmp ult i64 {inside}, {4096 - (last - low)}")
-        go, other = self.label(), self.label()
-        self.put(f"br i1 {same}, label %{go}, label %{other}, !prof !7")
-        self.put(f"{other}:")
-        found = self._find(window, plain)
-        start = self.temp(f"and i64 {first}, -4096")
-        negative = self.temp(f"sub i64 0, {start}")
-        self.put(f"store i64 {negative}, ptr {name}.page")
-        self.put(f"store ptr {found}, ptr {name}.distance")
-        self.put(f"br label %{go}")
-        self.put(f"{go}:")
-        return self.temp(f"load ptr, ptr {name}.distance")
-
-    def _in_window(self, op: Op) -> str | None:
-        """The host's pointer of an access whose window has been found."""
-        if self.windows is None or (window := self.windows.of((self.frame, self.current), op)) is None:
-            return None
-        return self.temp(f"getelementptr i8, ptr {window.distance}, i64 {self.ref(op.args[0])}")
-
     def op_load(self, op: Op) -> str:
         if self.target.mode == "user":
             p = self.pointer(self.guest_address(op.args[0]), 1, write=False, atomic=False)
             tags = "align 1, !alias.scope !11, !noalias !12"
             return self.temp(f"{self.loads} {llvm_type(op.type)}, {self.ptr} {p}, {tags}")
-        if (p := self._in_window(op)) is not None:
+        if (p := self.in_window(op)) is not None:
             return self.temp(f"load {op.type}, ptr {p}, align 1, !alias.scope !11, !noalias !12")
         size, address = WIDTHS[op.type] // 8, self.ref(op.args[0])
         hit, entry = self.tlb_probe(address, size, False, False, str(self.request.holes["tlb"]))
@@ -351,7 +301,7 @@ class RegionLowering(BoundaryLowering):
             p = self.pointer(self.guest_address(op.args[0]), 1, write=True, atomic=False)
             self.put(f"{stored} {p}, {tags}")
             return
-        if (p := self._in_window(op)) is not None:
+        if (p := self.in_window(op)) is not None:
             self.put(f"{stored} {p}, {tags}")
             return
         size, address = WIDTHS[op.type] // 8, self.ref(op.args[0])
@@ -380,7 +330,7 @@ class RegionLowering(BoundaryLowering):
             self.put(f"pc.{_name(place)}:")
             if place in self.limits:
                 self._limit(self.limits[place])
-            self._look_for_windows(place)
+            self.look_for_windows(place)
             used = any(op.name in ("set", "vset", "setfield") for op in item.code.ops)
             self.loads = "load" if used and not self.exact else "load volatile"
             self.block(item.code)
@@ -391,11 +341,7 @@ class RegionLowering(BoundaryLowering):
         head = f"define internal {CC} void @region({self.parameters}) nounwind {ATTRIBUTES} {{"
         limits = [f"%limit.{_name(head)} = alloca i64" for head in self.limits]
         limits.append("%target = alloca i64")
-        if self.last_found:
-            limits += nowhere_text(self.layout.of("ctx_secret"))
-        for last in self.last_found.values():
-            limits.append(f"{last}.page = alloca i64\n{last}.distance = alloca ptr")
-            limits.append(f"store i64 %nowhere, ptr {last}.page\nstore ptr null, ptr {last}.distance")
+        limits += self.window_variables()
         entry = self.entry_code()
         wide = self.wide_code() if "begin:" in entry else []
         return "\n".join([head, *limits, *entry, *body, *wide, "}", *self.entry_functions()])
@@ -416,9 +362,9 @@ class RegionLowering(BoundaryLowering):
             self.reload(f"out.{pc:x}", sources)
             self.put(f'musttail call {CC} void @"exit.{number}"({arguments(self.pins)})')
             self.put("ret void")
-        for place in self.windows.at if self.windows is not None else ():
-            self.put(f"plain.{_name(place)}:")
-            self.reload(f"plain.{_name(place)}", [place])
+        for place in self.looks_at():
+            self.put(f"{plain_label(place)}:")
+            self.reload(plain_label(place), [place])
             self.set_word("pc", self._signed(place[1]))
             self.tail_word("plain", self.pins)
         if self.target.mode == "system":

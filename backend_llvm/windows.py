@@ -18,35 +18,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
-from jitemu.backend_llvm.convention import KEEPING
-from jitemu.backend_llvm.guest_memory import ENTRY_SHIFT
+from jitemu.backend_llvm.counted import passed_once
 from jitemu.backend_llvm.loops import Loop, Place
+from jitemu.backend_llvm.moving import Item, Moving
 from jitemu.backend_llvm.narrow import Register, register_of
-from jitemu.backend_llvm.stencil_keys import Target
-from jitemu.ir.code import WIDTHS, Block, Op, Value
-from jitemu.ir.state import TLB_ENTRIES
+from jitemu.ir.code import WIDTHS, Op, Value
 
 WIDEST = 128
 """Bytes of a window: a wider one crosses a page more often."""
-PROBES = ("window.read", "window.write")
-"""What is called for a window that is read, or written."""
-CALL = "memory(none) nounwind willreturn"
-SUMS = frozenset(("add", "sub", "shl", "sext", "zext", "trunc"))
-"""Ops that make sums."""
-MOST_STEPS = 100
-"""To find out what a register holds."""
-SMALL = 2047
-"""What is added and no larger leads to another page rarely."""
+MOST_STEP = 256
+"""Bytes that a window moves by; with larger ones it is soon in another page."""
 Span = tuple[int, int]
 """Distances from the base: of the first byte and of the last."""
-
-
-class Item(Protocol):
-    """A lifted instruction."""
-
-    code: Block
 
 
 @dataclass
@@ -61,6 +45,16 @@ class Window:
     """The base goes through memory in a loop: the page found last is tried first."""
     distance: str = ""
     """LLVM's name of the result."""
+
+
+@dataclass
+class Steady:
+    """A window that moves by the same step in every iteration of a loop."""
+
+    window: Window
+    step: int
+    ahead: int
+    """What is added to the base before the window is looked for the first time."""
 
 
 @dataclass
@@ -133,115 +127,54 @@ class Windows:
             window.write |= access.write
             self._of[access.place, access.register, access.span] = window
 
+    def take_steady(self, loop: Loop, edges: Mapping[Place, list[Place]]) -> list[Steady]:
+        """The windows of a loop that are looked for in every iteration and move by a constant,
+        which whoever takes them looks for before the loop."""
+        writes = self._moving.writes_in(loop)
+
+        def once(place: Place) -> bool:
+            return passed_once(place, loop.head, loop.latch, loop.body, edges)
+
+        found: list[Steady] = []
+        for place in loop.body & self.at.keys():
+            rest: list[Window] = []
+            for window in self.at[place]:
+                step, moved = 0, False
+                if made := writes.get(window.register):
+                    at, value = made[0]
+                    step = _step(value, window.register) if len(made) == 1 and once(at) else None
+                    moved = at != place and leads_to(at, place, loop, edges)
+                if step is None or abs(step) > MOST_STEP or not once(place):
+                    rest.append(window)
+                else:
+                    found.append(Steady(window, step, step if moved else 0))
+            self.at[place] = rest
+        return found
+
     def of(self, place: Place, op: Op) -> Window | None:
         """The window of an access, if its address is a register and a constant."""
         base = base_of(op.args[0])
         return self._of[place, base[0], _span(op, base[1])] if base is not None else None
 
 
-class Moving:
-    """Registers that point to the page where they did the last time, mostly: in a loop they are
-    sums of what it changes by sums and of small numbers."""
-
-    def __init__(
-        self,
-        items: Mapping[Place, Item],
-        loops: Iterable[Loop],
-        before: Mapping[Place, Place],
-    ) -> None:
-        self._items = items
-        self._before = before
-        self._loops = sorted(loops, key=lambda loop: len(loop.body))
-        self._writes: dict[Place, dict[Register, list[tuple[Place, Value]]]] = {}
-        """By the latch of a loop."""
-
-    def at(self, place: Place, register: Register) -> bool:
-        """At a place in a loop that changes it, a register has such a value."""
-        loop = next((loop for loop in self._loops if place in loop.body), None)
-        if loop is None:
-            return False
-        writes = self._writes_in(loop)
-        return register in writes and _Sums(writes, self).has(place, register)
-
-    def _writes_in(self, loop: Loop) -> dict[Register, list[tuple[Place, Value]]]:
-        if loop.latch not in self._writes:
-            found = self._writes[loop.latch] = {}
-            for place in loop.body:
-                for op in self._items[place].code.ops:
-                    if op.name == "set":
-                        found.setdefault(register_of(op), []).append((place, op.args[0]))
-        return self._writes[loop.latch]
-
-    def made(self, place: Place, register: Register) -> tuple[Place, Value] | None:
-        """Where a register got its value if control goes straight on from there to the place."""
-        while place in self._before:
-            place = self._before[place]
-            for op in self._items[place].code.ops:
-                if op.name == "set" and register_of(op) == register:
-                    return place, op.args[0]
-        return None
+def _step(value: Value, register: Register) -> int | None:
+    """What is added to a register to make its new value."""
+    base = base_of(value)
+    return base[1] if base is not None and base[0] == register else None
 
 
-class _Sums:
-    """Whether registers hold sums, in one loop."""
-
-    def __init__(
-        self, writes: Mapping[Register, list[tuple[Place, Value]]], moving: Moving
-    ) -> None:
-        self._writes = writes
-        self._moving = moving
-        self._seen: set[tuple[Place, Value] | Register] = set()
-        self._left = MOST_STEPS
-
-    def has(self, place: Place, register: Register) -> bool:
-        """Before a place a register holds one."""
-        if register not in self._writes:
-            return True
-        made = self._moving.made(place, register)
-        return self._is_sum(*made) if made is not None else self._moves(register)
-
-    def _moves(self, register: Register) -> bool:
-        """All that the loop writes to a register is a sum."""
-        if register in self._seen:
-            return True
-        self._seen.add(register)
-        return all(self._is_sum(*write) for write in self._writes[register])
-
-    def _is_sum(self, place: Place, value: Value) -> bool:
-        if (place, value) in self._seen:
-            return True
-        if self._left < 0:
-            return False
-        self._seen.add((place, value))
-        if self._most(place, value) <= SMALL:
-            return True
-        op = value.source
-        if op is None:
-            return True
-        if op.name == "get":
-            return self.has(place, register_of(op))
-        return op.name in SUMS and all(self._is_sum(place, arg) for arg in op.args)
-
-    def _most(self, place: Place, value: Value) -> int:
-        """The value is at most that, as far as it is seen easily."""
-        top, op = (1 << value.width) - 1, value.source
-        self._left -= 1
-        if value.const is not None:
-            return value.const
-        if self._left < 0 or op is None or not op.args:
-            made = self._moving.made(place, register_of(op)) if op and op.name == "get" else None
-            return self._most(*made) if made is not None else top
-        if op.name == "and":
-            return min(self._most(place, arg) for arg in op.args)
-        if op.name in ("zext", "trunc"):
-            return min(self._most(place, op.args[0]), top)
-        if op.name == "add":
-            return min(sum(self._most(place, arg) for arg in op.args), top)
-        if op.name == "shl" and (by := op.args[1].const) is not None:
-            return min(self._most(place, op.args[0]) << by, top)
-        if op.name == "lshr" and (by := op.args[1].const) is not None:
-            return self._most(place, op.args[0]) >> by
-        return top
+def leads_to(place: Place, other: Place, loop: Loop, edges: Mapping[Place, list[Place]]) -> bool:
+    """In one iteration of a loop, control can go from a place to another."""
+    seen, work = {place}, [place]
+    while work:
+        at = work.pop()
+        for following in edges[at]:
+            if following == other:
+                return (at, following) != (loop.latch, loop.head)
+            if following in loop.body and following not in seen and following != loop.head:
+                seen.add(following)
+                work.append(following)
+    return False
 
 
 def _accesses(place: Place, item: Item) -> Iterable[_Access]:
@@ -304,57 +237,3 @@ def _shared(accesses: list[_Access], values: Mapping[Place, int]) -> Iterable[li
         part.append(access)
     if part:
         yield part
-
-
-def nowhere_text(secret: int) -> list[str]:
-    """LLVM text of ``%nowhere``: 0 less a page that no address space has, so that no access is
-    in it by mistake; and one that the guest does not know.  ``secret``: the word's offset."""
-    return [
-        f"%nowhere.at = getelementptr i8, ptr %s, i64 {secret}",
-        "%nowhere.in = load i64, ptr %nowhere.at",
-        f"%nowhere.low = and i64 %nowhere.in, {(1 << 62) - 4096}",
-        f"%nowhere.page = or i64 %nowhere.low, {1 << 62}",
-        "%nowhere = sub i64 0, %nowhere.page",
-    ]
-
-
-_PROBE = """
-define linkonce_odr ptr @{name}(ptr %s, i64 %base, i64 %low, i64 %last) alwaysinline nounwind {{
-%first = add i64 %base, %low
-%end = add i64 %base, %last
-%number = lshr i64 %first, {shift}
-%index = and i64 %number, {mask}
-%table = getelementptr i8, ptr %s, i64 {tlb}
-%entry = getelementptr i8, ptr %table, i64 %index
-%tag.at = getelementptr i8, ptr %entry, i64 {tag}
-%tag = load i64, ptr %tag.at
-%page = and i64 %end, -4096
-%there = icmp eq i64 %tag, %page
-br i1 %there, label %hit, label %miss, !prof !7
-hit:
-%distance.at = getelementptr i8, ptr %entry, i64 16
-%distance = load ptr, ptr %distance.at, !nonnull !20
-ret ptr %distance
-miss:
-%function.at = getelementptr i8, ptr %s, i64 {function}
-%function = load ptr, ptr %function.at
-%found = call {keeping} i64 %function(ptr %s, i64 %first, i64 %end, i64 {write}, i64 {mode})
-%other = inttoptr i64 %found to ptr
-ret ptr %other
-}}
-"""
-_METADATA = """
-!7 = !{!"branch_weights", i32 100000, i32 1}
-!20 = !{}
-"""
-
-
-def probes(target: Target, tlb: int, mode: int) -> str:
-    """LLVM text of what the calls for windows become.  ``tlb``: the TLB's offset in the state."""
-    function = target.layout.of("functions", target.functions["find_window"])
-    places = {"tlb": tlb, "function": function, "mode": mode, "keeping": KEEPING}
-    places |= {"shift": 12 - ENTRY_SHIFT, "mask": TLB_ENTRIES - 1 << ENTRY_SHIFT}
-    return _METADATA + "".join(
-        _PROBE.format(name=name, write=write, tag=8 * write, **places)
-        for write, name in enumerate(PROBES)
-    )

@@ -105,10 +105,9 @@ def find_window(s: HartState, first: int, last: int, access: int, mode: int) -> 
     """The distance from these bytes to the host's memory, or 0 where the TLB does not hold them,
     or they are in two pages that are apart on the host."""
     distance = find_page(s, first, access, mode)
-    if (first ^ last) & PAGE_MASK and distance:
-        if find_page(s, last, access, mode) != distance:
-            return 0
-    return distance
+    if distance == 0 or (first ^ last) & PAGE_MASK == 0:
+        return distance
+    return distance if find_page(s, last, access, mode) == distance else 0
 
 
 # Loads

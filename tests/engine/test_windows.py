@@ -126,9 +126,7 @@ class Outcome:
     end: tuple[int, ...] = ()
     memory: bytes = b""
     dirty: tuple[bool, ...] = ()
-    device: list[tuple[str, int, int, int]] = field(
-        default_factory=list[tuple[str, int, int, int]]
-    )
+    device: list[tuple[str, int, int, int]] = field(default_factory=list[tuple[str, int, int, int]])
 
 
 class Case:
