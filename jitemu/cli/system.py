@@ -11,7 +11,7 @@ from jitemu.cli.device_options import DEVICE, DEVICE_FILE, FW_CFG, GLOBAL
 from jitemu.cli.drive_options import SNAPSHOT, hard_disk
 from jitemu.cli.host_options import CHARDEV, MONITOR, OBJECT
 from jitemu.cli.options import ENVIRONMENT_PREFIXES, Parsed, Shown, parse
-from jitemu.messages import UserError, fail
+from jitemu.messages import UserError, fail, warn
 from jitemu.system.plugged import BackendSpec, CaptureSpec, Secret, devices
 
 TYPE_CHECKING = False
@@ -144,6 +144,11 @@ def _run(parsed: Parsed) -> int:
     from jitemu.system.processor import make_hart
 
     reports = common.reports(parsed, log)
+    hot_threshold = parsed[common.HOT_THRESHOLD]
+    if config.icount:
+        if hot_threshold:
+            warn("-hot-threshold has no effect with -icount: regions do not count instructions")
+        hot_threshold = 0
 
     def factory(space: PhysicalSpace, hart_id: int) -> Hart:
         return make_hart(
@@ -152,8 +157,7 @@ def _run(parsed: Parsed) -> int:
             cpu=model,
             log=log,
             symbol=symbols(config.boot_files()),
-            # regions do not count
-            hot_threshold=0 if config.icount else parsed[common.HOT_THRESHOLD],
+            hot_threshold=hot_threshold,
             cache=not parsed[common.NO_CACHE],
             reports=reports,
         )

@@ -67,6 +67,18 @@ def test_counts_timers_and_waiting(guest: Path, tmp_path: Path, shift: int) -> N
     assert log[-1] - log[-2] == WAIT_TICKS
 
 
+def test_regions_are_off(guest: Path, tmp_path: Path) -> None:
+    """Who asks for regions is told that there are none."""
+    command = [*JITEMU, "-icount", "shift=0,sleep=off", "-hot-threshold", "1", "-bios", str(guest)]
+    log = f"file:{tmp_path / 'log'}"
+    command += ["-display", "none", "-monitor", "none", "-serial", log]
+    done = subprocess.run(command, check=True, timeout=60, capture_output=True, text=True)
+    assert done.stderr.splitlines() == [
+        "jitemu: warning: -hot-threshold has no effect with -icount: "
+        "regions do not count instructions"
+    ]
+
+
 def test_sleeping_takes_time_but_does_not_change_it(guest: Path, tmp_path: Path) -> None:
     image = ["-bios", str(guest)]
     before = time.monotonic()
