@@ -145,7 +145,7 @@ class _Search:
         if step is None or step[0] in self.writes or self._is_conditional(place):
             return None
         loop = self.loop
-        once = _once(place, loop.head, loop.latch, loop.body, self.edges)
+        once = passed_once(place, loop.head, loop.latch, loop.body, self.edges)
         if not _fits(how, *step) or not once:
             return None
         behind = not is_after and said.place == place
@@ -228,7 +228,7 @@ def _fits(relation: str, step: int | Register, is_32: bool) -> bool:
     return relation == "ne" or (step > 0) == (relation in ("lt", "le"))
 
 
-def _once(
+def passed_once(
     place: Place,
     head: Place,
     latch: Place,

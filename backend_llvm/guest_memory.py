@@ -193,8 +193,11 @@ class MemoryLowering(Lowering):
         tag = self.temp(f"load i64, ptr {tag_at}")
         return self.temp(f"icmp eq i64 {tag}, {page}"), entry
 
+    def tlb_distance(self, entry: str) -> str:
+        """From the guest's memory to the host's, of an entry that was hit."""
+        at = self.temp(f"getelementptr i8, ptr {entry}, i64 16")
+        return self.temp(f"load ptr, ptr {at}")
+
     def tlb_pointer(self, entry: str, address: str) -> str:
         """The host pointer from an entry that was hit."""
-        at = self.temp(f"getelementptr i8, ptr {entry}, i64 16")
-        delta = self.temp(f"load ptr, ptr {at}")
-        return self.temp(f"getelementptr i8, ptr {delta}, i64 {address}")
+        return self.temp(f"getelementptr i8, ptr {self.tlb_distance(entry)}, i64 {address}")

@@ -273,6 +273,12 @@ class Lifter:
         address_of = self.decoder.address_of
         return place[0] == other[0] and address_of(other[1]) <= address_of(place[1])
 
+    def goes_on(self, place: Place, other: Place) -> bool:
+        """From the one instruction control always goes to the other, and not back."""
+        item = self.lifted[place]
+        ways = len(item.successors) + (item.call is not None)
+        return ways == 1 and self.edges(place) == [other] and not self.goes_back(place, other)
+
     def edges(self, place: Place) -> list[Place]:
         """The places of the region that control goes to from one."""
         frame, item = place[0], self.lifted[place]

@@ -144,7 +144,10 @@ def glue(layout: Layout, mode: str, pinned_class: str, pinned: Sequence[int]) ->
         ("look", f"{mode}_look_around"),
         ("link", f"{mode}_link_block"),
         ("crossed", f"{mode}_crossed"),
+        ("plain", f"{mode}_find_plain"),
     ):
+        if name == "plain" and mode == "user":
+            continue
         text += (
             f"define {CC} void @{name}({params}) nounwind {{\n"
             f"%code = call i64 @{PREFIX}{function}(ptr %s)\n%at = inttoptr i64 %code to ptr\n"

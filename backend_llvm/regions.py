@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from jitemu.backend_llvm.boundary import BoundaryLowering
 from jitemu.backend_llvm.chunks import compare_text, count_text, limit_text
 from jitemu.backend_llvm.convention import CC, arguments
 from jitemu.backend_llvm.counted import Counted, find_counted
@@ -20,13 +19,14 @@ from jitemu.backend_llvm.loops import Place, find_loops
 from jitemu.backend_llvm.lowering import declarations, llvm_type
 from jitemu.backend_llvm.objects import Blob, Region, read_object
 from jitemu.backend_llvm.stencils import METADATA, Target
+from jitemu.backend_llvm.window_lowering import PROBES, WindowLowering, plain_label, probes
 from jitemu.ir.code import WIDTHS, Op, Value
 from jitemu.isa import Decoder
 
 MASK64 = (1 << 64) - 1
 
 
-class RegionLowering(BoundaryLowering):
+class RegionLowering(WindowLowering):
     """Lowers a region's instructions into one LLVM function."""
 
     def __init__(
@@ -39,6 +39,8 @@ class RegionLowering(BoundaryLowering):
         self.counted = find_counted(self.lifted, edges, loops)
         """By the branch back."""
         self.limits = {loop.head: loop for loop in self.counted.values()}
+        if target.mode == "system":
+            self.plan_windows(edges, loops, self.counted, lifter.goes_on)
         self.unrolled: list[int] = []
         """Of each loop that LLVM is told to unroll: how many iterations become one."""
         self.exits: dict[int, set[Place]] = {}
@@ -135,8 +137,9 @@ class RegionLowering(BoundaryLowering):
             self.lines += count_text(loop, start, bound, f"next.{name}")
         else:
             self.lines += limit_text(loop, start, self.read(loop.step), bound, f"next.{name}")
+        chunk = self.find_steady(loop.head, f"%next.{name}")
         # LLVM shall not take the limit apart again in the loop
-        opaque = self.temp(f'call i64 asm "", "=r,0"(i64 %next.{name})')
+        opaque = self.temp(f'call i64 asm "", "=r,0"(i64 {chunk})')
         self.put(f"store i64 {opaque}, ptr %limit.{name}")
         self.put(f"br label %chunk.{name}")
         self.put(f"chunk.{name}:")
@@ -267,6 +270,8 @@ class RegionLowering(BoundaryLowering):
             p = self.pointer(self.guest_address(op.args[0]), 1, write=False, atomic=False)
             tags = "align 1, !alias.scope !11, !noalias !12"
             return self.temp(f"{self.loads} {llvm_type(op.type)}, {self.ptr} {p}, {tags}")
+        if (p := self.in_window(op)) is not None:
+            return self.temp(f"load {op.type}, ptr {p}, align 1, !alias.scope !11, !noalias !12")
         size, address = WIDTHS[op.type] // 8, self.ref(op.args[0])
         hit, entry = self.tlb_probe(address, size, False, False, str(self.request.holes["tlb"]))
         fast, slow, done = self.label(), self.label(), self.label()
@@ -297,6 +302,9 @@ class RegionLowering(BoundaryLowering):
             p = self.pointer(self.guest_address(op.args[0]), 1, write=True, atomic=False)
             self.put(f"{stored} {p}, {tags}")
             return
+        if (p := self.in_window(op)) is not None:
+            self.put(f"{stored} {p}, {tags}")
+            return
         size, address = WIDTHS[op.type] // 8, self.ref(op.args[0])
         hit, entry = self.tlb_probe(address, size, True, False, str(self.request.holes["tlb"]))
         fast, slow, done = self.label(), self.label(), self.label()
@@ -323,6 +331,7 @@ class RegionLowering(BoundaryLowering):
             self.put(f"pc.{_name(place)}:")
             if place in self.limits:
                 self._limit(self.limits[place])
+            self.look_for_windows(place)
             used = any(op.name in ("set", "vset", "setfield") for op in item.code.ops)
             self.loads = "load" if used and not self.exact else "load volatile"
             self.block(item.code)
@@ -333,6 +342,7 @@ class RegionLowering(BoundaryLowering):
         head = f"define internal {CC} void @region({self.parameters}) nounwind {ATTRIBUTES} {{"
         limits = [f"%limit.{_name(head)} = alloca i64" for head in self.limits]
         limits.append("%target = alloca i64")
+        limits += self.window_variables()
         entry = self.entry_code()
         wide = self.wide_code() if "begin:" in entry else []
         return "\n".join([head, *limits, *entry, *body, *wide, "}", *self.entry_functions()])
@@ -353,6 +363,11 @@ class RegionLowering(BoundaryLowering):
             self.reload(f"out.{pc:x}", sources)
             self.put(f'musttail call {CC} void @"exit.{number}"({arguments(self.pins)})')
             self.put("ret void")
+        for place in self.looks_at():
+            self.put(f"{plain_label(place)}:")
+            self.reload(plain_label(place), [place])
+            self.set_word("pc", self._signed(place[1]))
+            self.tail_word("plain", self.pins)
         if self.target.mode == "system":
             self.put("trap:")
             self.reload("trap", self.lifted)
@@ -402,6 +417,9 @@ def region_text(
         n = FIRST_LOOP + 2 * number
         metadata += f"!{n} = distinct !{{!{n}, !{n + 1}}}\n"
         metadata += f'!{n + 1} = !{{!"llvm.loop.unroll.count", i32 {copies}}}\n'
+    for probe in PROBES:
+        if f"@{probe}(" in body:
+            head += f"declare ptr @{probe}(ptr, i64, i64, i64)\n"
     return head + declarations(body) + "\n" + body + metadata, exits
 
 
@@ -411,6 +429,8 @@ class Draft:
 
     request: Request
     text: str
+    late: str
+    """Functions that are inlined at last."""
     exits: list[int]
     entries: list[int]
     covered: list[tuple[int, int]]
@@ -432,8 +452,11 @@ def draft_region(
         return None
     entries = lifter.entries()
     text, exits = region_text(target, request, lifter, entries)
+    late = ""
+    if "declare ptr @window." in text:
+        late = probes(target, request.holes["tlb"], request.holes["mode"])
     covered = merge_spans((decoder.address_of(item.pc), item.length) for item in lifted.values())
-    return Draft(request, text, exits, entries, covered, len(lifted))
+    return Draft(request, text, late, exits, entries, covered, len(lifted))
 
 
 def compile_region(
@@ -445,7 +468,7 @@ def compile_region(
     draft = draft_region(target, decoder, read, request)
     if draft is None:
         return None
-    return draft.region(read_object(compile_text(draft.text, PASSES)))
+    return draft.region(read_object(compile_text(draft.text, PASSES, late=draft.late)))
 
 
 def merge_spans(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -213,7 +213,9 @@ FIRST = 1000
 
 def number_functions(target: Target, isa: Isa) -> None:
     """Give the native functions that translated code calls their places in the state."""
-    names = {"slow_load", "slow_store", "slow_address"} if target.mode == "system" else set[str]()
+    names = set[str]()
+    if target.mode == "system":
+        names.update(("slow_load", "slow_store", "slow_address", "find_window"))
     for insn in isa.instructions.values():
         names.update(f.function for f in insn.fields if f.function)
         if insn.steps is not None:

@@ -28,15 +28,18 @@ def machine(level: int = 2) -> Any:
     return _machines[level]
 
 
-def compile_text(text: str, passes: str = "", level: int = 2) -> bytes:
+def compile_text(text: str, passes: str = "", level: int = 2, late: str = "") -> bytes:
     """An object file from LLVM text.
 
     ``passes``: "" for none, "default" for a whole -O2 pipeline, "region" for the same
-    without unrolling and vectors, "quick" for the few that matter most.
+    without unrolling and vectors, "quick" for the few that matter most.  ``late``: functions to
+    be inlined after that.
     """
     module = parse(text)
     if passes:
         optimise(module, passes, level)
+    if late:
+        expand(module, late)
     return emit(module, level)
 
 
@@ -63,6 +66,17 @@ def optimise(module: Any, passes: str, level: int = 2) -> None:
         manager.add_instruction_combine_pass()
         manager.add_simplify_cfg_pass()
     manager.run(module, builder)
+
+
+def expand(module: Any, late: str) -> None:
+    """Inline functions that LLVM has only seen declared."""
+    module.link_in(parse(late))
+    passes = llvm.create_new_module_pass_manager()
+    passes.add_always_inliner_pass()
+    passes.add_instruction_combine_pass()
+    passes.add_jump_threading_pass()
+    passes.add_simplify_cfg_pass()
+    passes.run(module, llvm.create_pass_builder(machine(), llvm.create_pipeline_tuning_options()))
 
 
 def emit(module: Any, level: int = 2) -> bytes:

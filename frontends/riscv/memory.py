@@ -83,6 +83,33 @@ def check(s: HartState, va: int, access: int, mode: int) -> int:
     return 1
 
 
+@native
+def find_page(s: HartState, va: int, access: int, mode: int) -> int:
+    """The distance from a page to the host's memory if the TLB holds it, filled if need be, or 0;
+    for an access that may not come, so that no page is made dirty."""
+    slot = slot_of(s, va, mode)
+    page = va & PAGE_MASK
+    tag = slot * 4 + (1 if access == WRITE else 0)
+    if s.tlb[tag] != page:
+        if s.tlb[slot * 4] == page and s.tlb_flags[slot] & TLB_CODE:
+            return 0
+        if tlb_fill(s, va, READ, mode):
+            return 0
+        if s.tlb[tag] != page:
+            return 0
+    return s.tlb[slot * 4 + 2]
+
+
+@native
+def find_window(s: HartState, first: int, last: int, access: int, mode: int) -> int:
+    """The distance from these bytes to the host's memory, or 0 where the TLB does not hold them,
+    or they are in two pages that are apart on the host."""
+    distance = find_page(s, first, access, mode)
+    if distance == 0 or (first ^ last) & PAGE_MASK == 0:
+        return distance
+    return distance if find_page(s, last, access, mode) == distance else 0
+
+
 # Loads
 
 

@@ -169,6 +169,8 @@ def install(s: HartState, va: int, rights: int, mode: int) -> None:
     s.tlb[entry + 1] = page if rights & RIGHT_W else NO_TAG
     s.tlb[entry + 2] = offset + s.ram_host - page
     s.tlb[entry + 3] = page if rights & RIGHT_X else NO_TAG
+    if s.tlb[entry + 2] == 0:  # regions take that for no page
+        kill_entry(s, slot)
     if s.walk_flags & PTE_U and mode == PRIV_S:
         note_user_page(s, slot)
     if s.walk_shift > 12:

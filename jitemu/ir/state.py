@@ -58,6 +58,8 @@ class RuntimeState:
     """Host address: link ``link_site`` to the block at ``pc`` and go on there."""
     crossed: int
     """Host address: the page behind a crossing instruction at ``pc`` has moved."""
+    plain: int
+    """Host address: go on at ``pc`` in its block, not in the region that took it over."""
     exit: int
     """Host address: leave to the engine with ``exit_reason``."""
     system_call: int

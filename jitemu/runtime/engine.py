@@ -266,7 +266,7 @@ class Processor:
         self._request = at["exit_request"]
         self._in_call = at["in_call"]
         symbols = space.symbols
-        for name in ("dispatch", "look", "link", "crossed", "exit", "system_call"):
+        for name in ("dispatch", "look", "link", "crossed", "plain", "exit", "system_call"):
             state[name] = symbols.get(name, 0)
         for name, index in space.translation.functions.items():
             state.words[at["functions"] + index] = symbols["kept." + name]

@@ -43,6 +43,7 @@ SYSTEM_ROOTS = (
     "system_look_around",
     "system_link_block",
     "system_crossed",
+    "system_find_plain",
     "page_add",
     "code_written",
     "add_head",

@@ -63,6 +63,16 @@ def system_find_block(s: RuntimeState) -> int:
 
 
 @native
+def system_find_plain(s: RuntimeState) -> int:
+    """Host address of the block at the state's pc itself, for a region that cannot go on."""
+    if fetch_translate(s, s.pc):
+        record = table_find(s, s.pc ^ s.ctx_tag, s.fetch_physical)
+        if record:
+            return load64(record + BlockRecord.CODE)
+    return system_find_block(s)
+
+
+@native
 def system_make(s: RuntimeState, pc: int, tag: int, physical: int) -> int:
     """Make a block; its record, 0 with an exit reason, or TRAP."""
     if load64(load64(s.code + Control.CONTEXTS) + s.ctx * 8) == 0:

@@ -84,14 +84,16 @@ def _force(engine: Engine, image: Image, how: Forced) -> int:
 
 def _install(engine: Engine, drafts: list[tuple[Record, Draft]]) -> int:
     """Compile regions together and put them in place; how many."""
-    # Another one each time is also compiled alone.
-    alone = drafts[0][0].pc // 2 % len(drafts) if drafts else 0
-    regions = compile_together([draft for _, draft in drafts], alone)
     count = 0
-    for (record, _), region in zip(drafts, regions, strict=True):
-        if not record.region:  # none of the regions before has an entry there
-            engine.install(region, record)
-            count += 1
+    for late in sorted({draft.late for _, draft in drafts}):
+        alike = [(record, draft) for record, draft in drafts if draft.late == late]
+        # Another one each time is also compiled alone.
+        alone = alike[0][0].pc // 2 % len(alike)
+        regions = compile_together([draft for _, draft in alike], alone)
+        for (record, _), region in zip(alike, regions, strict=True):
+            if not record.region:  # none of the regions before has an entry there
+                engine.install(region, record)
+                count += 1
     drafts.clear()
     return count
 

@@ -54,9 +54,9 @@ def test_a_guess_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     texts: list[str] = []
     compile_text = target.compile_text
 
-    def note(text: str, passes: str) -> bytes:
+    def note(text: str, passes: str, late: str) -> bytes:
         texts.append(text)
-        return compile_text(text, passes)
+        return compile_text(text, passes, late=late)
 
     monkeypatch.setattr(target, "compile_text", note)
     user = user_mode()

@@ -29,13 +29,16 @@ _LOOPS_EACH = 1000
 
 
 def compile_together(drafts: Sequence[Draft], checked: int) -> list[Region]:
-    """The regions of some drafts; ``checked``: the number of the one also compiled alone."""
+    """The regions of some drafts, all of which have something inlined late or nothing;
+    ``checked``: the number of the one also compiled alone."""
     if not drafts:
         return []
-    blob = lay_out(compile_text(_joined([draft.text for draft in drafts]), PASSES))
+    late = drafts[0].late
+    assert all(draft.late == late for draft in drafts)
+    blob = lay_out(compile_text(_joined([draft.text for draft in drafts]), PASSES, late=late))
     starts = _starts(blob, len(drafts))
     blobs = [_part(blob, number, starts) for number in range(len(drafts))]
-    alone = lay_out(compile_text(_joined([drafts[checked].text]), PASSES))
+    alone = lay_out(compile_text(_joined([drafts[checked].text]), PASSES, late=late))
     code, own = _code(blob, checked, starts), _code(alone, 0, _starts(alone, 1))
     assert code == own, f"other code than alone: {drafts[checked].text}"
     return [draft.region(part) for draft, part in zip(drafts, blobs, strict=True)]
