@@ -10,23 +10,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from jitemu.backend_llvm.accesses import AccessLowering
 from jitemu.backend_llvm.chunks import compare_text, count_text, limit_text
 from jitemu.backend_llvm.convention import CC, arguments
 from jitemu.backend_llvm.counted import Counted, find_counted
 from jitemu.backend_llvm.divisors import guessed_divisor
 from jitemu.backend_llvm.lifting import Lifted, Lifter, ReadCode, Request
 from jitemu.backend_llvm.loops import Place, find_loops
-from jitemu.backend_llvm.lowering import declarations, llvm_type
+from jitemu.backend_llvm.lowering import declarations
 from jitemu.backend_llvm.objects import Blob, Region, read_object
 from jitemu.backend_llvm.stencils import METADATA, Target
-from jitemu.backend_llvm.window_lowering import PROBES, WindowLowering, plain_label, probes
-from jitemu.ir.code import WIDTHS, Op, Value
+from jitemu.backend_llvm.window_lowering import PROBES, plain_label, probes
+from jitemu.ir.code import Op, Value
 from jitemu.isa import Decoder
 
 MASK64 = (1 << 64) - 1
 
 
-class RegionLowering(WindowLowering):
+class RegionLowering(AccessLowering):
     """Lowers a region's instructions into one LLVM function."""
 
     def __init__(
@@ -131,7 +132,7 @@ class RegionLowering(WindowLowering):
     def _limit(self, loop: Counted) -> None:
         """At a counted loop's head: compute the limit or length of a chunk, and begin it."""
         fixed = isinstance(loop.bound, int)
-        bound = self._signed(loop.bound & MASK64) if fixed else self.read(loop.bound)
+        bound = self.signed(loop.bound & MASK64) if fixed else self.read(loop.bound)
         name, start = _name(loop.head), self.read(loop.register)
         if isinstance(loop.step, int):
             self.lines += count_text(loop, start, bound, f"next.{name}")
@@ -166,7 +167,7 @@ class RegionLowering(WindowLowering):
             return
         for back in self.lifter.jumps_from(own):
             elsewhere = self.label()
-            same = self.temp(f"icmp eq i64 {target}, {self._signed(back[1])}")
+            same = self.temp(f"icmp eq i64 {target}, {self.signed(back[1])}")
             label = f"pc.{_name(back)}" if back[0] != self.frame else self._go(back[1])
             self.put(f"br i1 {same}, label %{label}, label %{elsewhere}")
             self.put(f"{elsewhere}:")
@@ -182,14 +183,14 @@ class RegionLowering(WindowLowering):
         self.put(f"{probe}:")
         self._probe(target)
         self.put(f"{out}:")
-        self.set_word("jump_from", self._signed(sources[0][1]))
+        self.set_word("jump_from", self.signed(sources[0][1]))
         self.tail_word("look", self.pins)
 
     def _switch_jump(self) -> None:
         """The jump of all those with many likely targets."""
         other = self.label()
         cases = " ".join(
-            f"i64 {self._signed(place[1])}, label %{self._way(self.switched, place)}"
+            f"i64 {self.signed(place[1])}, label %{self._way(self.switched, place)}"
             for place in self.lifter.table_targets
         )
         target = "%switch.target"
@@ -200,125 +201,6 @@ class RegionLowering(WindowLowering):
     def _requested(self) -> str:
         value = self.temp("load atomic i64, ptr @leave monotonic, align 8")
         return self.temp(f"icmp ne i64 {value}, 0")
-
-    # Memory
-
-    def _note_place(self) -> None:
-        """The next access may fault: what was noted stays before it."""
-        if self.exact:
-            self.set_word("pc", self._signed(self.current))
-            self.put('fence syncscope("singlethread") seq_cst')
-
-    @staticmethod
-    def hole(name: str) -> str:
-        raise NotImplementedError
-
-    def pointer(self, address: str, size: int, write: bool, atomic: bool) -> str:
-        if self.target.mode == "user":
-            self._note_place()
-            return self.temp(f"getelementptr i8, {self.ptr} null, i64 {address}")
-        hit, entry = self.tlb_probe(address, size, write, atomic, str(self.request.holes["tlb"]))
-        fast, slow, done = self.label(), self.label(), self.label()
-        self.put(f"br i1 {hit}, label %{fast}, label %{slow}, !prof !7")
-        self.put(f"{slow}:")
-        self.set_word("pc", self._signed(self.current))
-        host = self._native("slow_address", address, str(size), self._mode())
-        self._leave_trapped()
-        at = self.temp(f"inttoptr i64 {host} to ptr")
-        last = self.label()
-        self.put(f"br label %{last}")
-        self.put(f"{last}:")
-        self.put(f"br label %{done}")
-        self.put(f"{fast}:")
-        quick = self.tlb_pointer(entry, address)
-        self.put(f"br label %{done}")
-        self.put(f"{done}:")
-        return self.temp(f"phi ptr [ {quick}, %{fast} ], [ {at}, %{last} ]")
-
-    @staticmethod
-    def _signed(value: int) -> str:
-        return str(value - (1 << 64) if value >> 63 else value)
-
-    def _mode(self) -> str:
-        return str(self.request.holes["mode"])
-
-    def _leave_trapped(self) -> None:
-        trapped = self.temp(f"icmp ne i64 {self.get_word('trapped')}, 0")
-        go = self.label()
-        self.put(f"br i1 {trapped}, label %trap, label %{go}, !prof !8")
-        self.put(f"{go}:")
-
-    def op_aligned(self, op: Op) -> str:
-        """A branch costs less than arithmetic: to an access that faults."""
-        address, wrong = map(self.ref, op.args)
-        bad, go = self.label(), self.label()
-        misaligned = self.temp(f"icmp ne i64 {wrong}, 0")
-        self.put(f"br i1 {misaligned}, label %{bad}, label %{go}, !prof !8")
-        self.put(f"{bad}:")
-        p = self.pointer(super().aligned_address(op), 1, write=False, atomic=False)
-        self.temp(f"load volatile i8, {self.ptr} {p}")
-        self.put("call void @llvm.trap()")
-        self.put("unreachable")
-        self.put(f"{go}:")
-        return address
-
-    def aligned_address(self, op: Op) -> str:
-        return self.guest_address(op.args[0])
-
-    def op_load(self, op: Op) -> str:
-        if self.target.mode == "user":
-            p = self.pointer(self.guest_address(op.args[0]), 1, write=False, atomic=False)
-            tags = "align 1, !alias.scope !11, !noalias !12"
-            return self.temp(f"{self.loads} {llvm_type(op.type)}, {self.ptr} {p}, {tags}")
-        if (p := self.in_window(op)) is not None:
-            return self.temp(f"load {op.type}, ptr {p}, align 1, !alias.scope !11, !noalias !12")
-        size, address = WIDTHS[op.type] // 8, self.ref(op.args[0])
-        hit, entry = self.tlb_probe(address, size, False, False, str(self.request.holes["tlb"]))
-        fast, slow, done = self.label(), self.label(), self.label()
-        self.put(f"br i1 {hit}, label %{fast}, label %{slow}, !prof !7")
-        self.put(f"{slow}:")
-        self.set_word("pc", self._signed(self.current))
-        value = self._native("slow_load", address, str(size), self._mode())
-        self._leave_trapped()
-        if op.type != "i64":
-            value = self.temp(f"trunc i64 {value} to {op.type}")
-        last = self.label()
-        self.put(f"br label %{last}")
-        self.put(f"{last}:")
-        self.put(f"br label %{done}")
-        self.put(f"{fast}:")
-        p = self.tlb_pointer(entry, address)
-        quick = self.temp(f"load {op.type}, ptr {p}, align 1, !alias.scope !11, !noalias !12")
-        self.put(f"br label %{done}")
-        self.put(f"{done}:")
-        return self.temp(f"phi {op.type} [ {quick}, %{fast} ], [ {value}, %{last} ]")
-
-    def op_store(self, op: Op) -> None:
-        value = self.ref(op.args[1])
-        how = "volatile " if self.exact else ""
-        stored = f"store {how}{self.typed(op.args[1])}, {self.ptr}"
-        tags = "align 1, !alias.scope !11, !noalias !12"
-        if self.target.mode == "user":
-            p = self.pointer(self.guest_address(op.args[0]), 1, write=True, atomic=False)
-            self.put(f"{stored} {p}, {tags}")
-            return
-        if (p := self.in_window(op)) is not None:
-            self.put(f"{stored} {p}, {tags}")
-            return
-        size, address = WIDTHS[op.type] // 8, self.ref(op.args[0])
-        hit, entry = self.tlb_probe(address, size, True, False, str(self.request.holes["tlb"]))
-        fast, slow, done = self.label(), self.label(), self.label()
-        self.put(f"br i1 {hit}, label %{fast}, label %{slow}, !prof !7")
-        self.put(f"{slow}:")
-        self.set_word("pc", self._signed(self.current))
-        word = value if op.type == "i64" else self.temp(f"zext {op.type} {value} to i64")
-        self._native("slow_store", address, str(size), word, self._mode())
-        self._leave_trapped()
-        self.put(f"br label %{done}")
-        self.put(f"{fast}:")
-        self.put(f"{stored} {self.tlb_pointer(entry, address)}, {tags}")
-        self.put(f"br label %{done}")
-        self.put(f"{done}:")
 
     # The function
 
@@ -356,7 +238,7 @@ class RegionLowering(WindowLowering):
             self.put(f"br i1 {self._requested()}, label %{out}, label %pc.{name}, !prof !8")
             self.put(f"{out}:")
             self.reload(f"back.{name}", sources)
-            self.set_word("pc", self._signed(place[1]))
+            self.set_word("pc", self.signed(place[1]))
             self.tail_word("look", self.pins)
         for number, (pc, sources) in enumerate(self.exits.items()):
             self.put(f"out.{pc:x}:")
@@ -366,7 +248,7 @@ class RegionLowering(WindowLowering):
         for place in self.looks_at():
             self.put(f"{plain_label(place)}:")
             self.reload(plain_label(place), [place])
-            self.set_word("pc", self._signed(place[1]))
+            self.set_word("pc", self.signed(place[1]))
             self.tail_word("plain", self.pins)
         if self.target.mode == "system":
             self.put("trap:")
