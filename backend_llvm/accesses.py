@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from jitemu.backend_llvm.lowering import llvm_type
 from jitemu.backend_llvm.window_lowering import WindowLowering
 from jitemu.ir.code import WIDTHS, Op
+
+_TAGS = "align 1, !alias.scope !11, !noalias !12"
+"""Of an access: any address; guest memory is apart from the state."""
 
 
 class AccessLowering(WindowLowering):
@@ -28,23 +33,35 @@ class AccessLowering(WindowLowering):
         if self.target.mode == "user":
             self._note_place()
             return self.temp(f"getelementptr i8, {self.ptr} null, i64 {address}")
-        hit, entry = self.tlb_probe(address, size, write, atomic, str(self.request.holes["tlb"]))
-        fast, slow, done = self.label(), self.label(), self.label()
-        self.put(f"br i1 {hit}, label %{fast}, label %{slow}, !prof !7")
-        self.put(f"{slow}:")
+        test = (address, size, write, atomic)
+        slow = ("slow_address", address, str(size), self._mode())
+        return self._by_tlb("ptr", test, slow, lambda entry: self.tlb_pointer(entry, address))
+
+    def _by_tlb(
+        self,
+        kind: str,
+        test: tuple[str, int, bool, bool],
+        slow: tuple[str, ...],
+        fast: Callable[[str], str],
+    ) -> str:
+        """An access's result, of this LLVM type ("" for none): if the test of the TLB finds an
+        entry, that of ``fast``; else that of a native function, which may trap."""
+        hit, entry = self.tlb_probe(*test, str(self.request.holes["tlb"]))
+        found, missing, served, done = (self.label() for _ in range(4))
+        self.put(f"br i1 {hit}, label %{found}, label %{missing}, !prof !7")
+        self.put(f"{missing}:")
         self.set_word("pc", self.signed(self.current))
-        host = self._native("slow_address", address, str(size), self._mode())
+        word = self._native(*slow)
         self._leave_trapped()
-        at = self.temp(f"inttoptr i64 {host} to ptr")
-        last = self.label()
-        self.put(f"br label %{last}")
-        self.put(f"{last}:")
-        self.put(f"br label %{done}")
-        self.put(f"{fast}:")
-        quick = self.tlb_pointer(entry, address)
-        self.put(f"br label %{done}")
-        self.put(f"{done}:")
-        return self.temp(f"phi ptr [ {quick}, %{fast} ], [ {at}, %{last} ]")
+        if kind == "ptr":
+            word = self.temp(f"inttoptr i64 {word} to ptr")
+        elif kind not in ("", "i64"):
+            word = self.temp(f"trunc i64 {word} to {kind}")
+        self.put(f"br label %{served}\n{served}:\nbr label %{done}")
+        self.put(f"{found}:")
+        quick = fast(entry)
+        self.put(f"br label %{done}\n{done}:")
+        return self.temp(f"phi {kind} [ {quick}, %{found} ], [ {word}, %{served} ]") if kind else ""
 
     @staticmethod
     def signed(value: int) -> str:
@@ -79,54 +96,34 @@ class AccessLowering(WindowLowering):
     def op_load(self, op: Op) -> str:
         if self.target.mode == "user":
             p = self.pointer(self.guest_address(op.args[0]), 1, write=False, atomic=False)
-            tags = "align 1, !alias.scope !11, !noalias !12"
-            return self.temp(f"{self.loads} {llvm_type(op.type)}, {self.ptr} {p}, {tags}")
+            return self.temp(f"{self.loads} {llvm_type(op.type)}, {self.ptr} {p}, {_TAGS}")
+
+        def load(p: str) -> str:
+            return self.temp(f"load {op.type}, ptr {p}, {_TAGS}")
+
         if (p := self.in_window(op)) is not None:
-            return self.temp(f"load {op.type}, ptr {p}, align 1, !alias.scope !11, !noalias !12")
+            return load(p)
         size, address = WIDTHS[op.type] // 8, self.ref(op.args[0])
-        hit, entry = self.tlb_probe(address, size, False, False, str(self.request.holes["tlb"]))
-        fast, slow, done = self.label(), self.label(), self.label()
-        self.put(f"br i1 {hit}, label %{fast}, label %{slow}, !prof !7")
-        self.put(f"{slow}:")
-        self.set_word("pc", self.signed(self.current))
-        value = self._native("slow_load", address, str(size), self._mode())
-        self._leave_trapped()
-        if op.type != "i64":
-            value = self.temp(f"trunc i64 {value} to {op.type}")
-        last = self.label()
-        self.put(f"br label %{last}")
-        self.put(f"{last}:")
-        self.put(f"br label %{done}")
-        self.put(f"{fast}:")
-        p = self.tlb_pointer(entry, address)
-        quick = self.temp(f"load {op.type}, ptr {p}, align 1, !alias.scope !11, !noalias !12")
-        self.put(f"br label %{done}")
-        self.put(f"{done}:")
-        return self.temp(f"phi {op.type} [ {quick}, %{fast} ], [ {value}, %{last} ]")
+        slow = ("slow_load", address, str(size), self._mode())
+        test = (address, size, False, False)
+        return self._by_tlb(op.type, test, slow, lambda e: load(self.tlb_pointer(e, address)))
 
     def op_store(self, op: Op) -> None:
         value = self.ref(op.args[1])
         how = "volatile " if self.exact else ""
-        stored = f"store {how}{self.typed(op.args[1])}, {self.ptr}"
-        tags = "align 1, !alias.scope !11, !noalias !12"
+
+        def store(p: str) -> str:
+            self.put(f"store {how}{self.typed(op.args[1])}, {self.ptr} {p}, {_TAGS}")
+            return ""
+
         if self.target.mode == "user":
-            p = self.pointer(self.guest_address(op.args[0]), 1, write=True, atomic=False)
-            self.put(f"{stored} {p}, {tags}")
+            store(self.pointer(self.guest_address(op.args[0]), 1, write=True, atomic=False))
             return
         if (p := self.in_window(op)) is not None:
-            self.put(f"{stored} {p}, {tags}")
+            store(p)
             return
         size, address = WIDTHS[op.type] // 8, self.ref(op.args[0])
-        hit, entry = self.tlb_probe(address, size, True, False, str(self.request.holes["tlb"]))
-        fast, slow, done = self.label(), self.label(), self.label()
-        self.put(f"br i1 {hit}, label %{fast}, label %{slow}, !prof !7")
-        self.put(f"{slow}:")
-        self.set_word("pc", self.signed(self.current))
         word = value if op.type == "i64" else self.temp(f"zext {op.type} {value} to i64")
-        self._native("slow_store", address, str(size), word, self._mode())
-        self._leave_trapped()
-        self.put(f"br label %{done}")
-        self.put(f"{fast}:")
-        self.put(f"{stored} {self.tlb_pointer(entry, address)}, {tags}")
-        self.put(f"br label %{done}")
-        self.put(f"{done}:")
+        slow = ("slow_store", address, str(size), word, self._mode())
+        test = (address, size, True, False)
+        self._by_tlb("", test, slow, lambda entry: store(self.tlb_pointer(entry, address)))

@@ -20,7 +20,7 @@ from jitemu.backend_llvm.loops import Place, find_loops
 from jitemu.backend_llvm.lowering import declarations
 from jitemu.backend_llvm.objects import Blob, Region, read_object
 from jitemu.backend_llvm.stencils import METADATA, Target
-from jitemu.backend_llvm.window_lowering import PROBES, plain_label, probes
+from jitemu.backend_llvm.window_lowering import plain_label
 from jitemu.ir.code import Op, Value
 from jitemu.isa import Decoder
 
@@ -40,8 +40,7 @@ class RegionLowering(AccessLowering):
         self.counted = find_counted(self.lifted, edges, loops)
         """By the branch back."""
         self.limits = {loop.head: loop for loop in self.counted.values()}
-        if target.mode == "system":
-            self.plan_windows(edges, loops, self.counted, lifter.goes_on)
+        self.plan_windows(edges, loops, self.counted, lifter.goes_on)
         self.unrolled: list[int] = []
         """Of each loop that LLVM is told to unroll: how many iterations become one."""
         self.exits: dict[int, set[Place]] = {}
@@ -281,8 +280,8 @@ _ALIAS = """
 
 def region_text(
     target: Target, request: Request, lifter: Lifter, entries: list[int]
-) -> tuple[str, list[int]]:
-    """(LLVM text of the module, guest targets of its exits)."""
+) -> tuple[str, str, list[int]]:
+    """(LLVM text of the module, that of what is inlined at last, guest targets of its exits)."""
     low = RegionLowering(target, request, lifter, entries)
     body = low.text()
     params = low.parameters
@@ -299,10 +298,8 @@ def region_text(
         n = FIRST_LOOP + 2 * number
         metadata += f"!{n} = distinct !{{!{n}, !{n + 1}}}\n"
         metadata += f'!{n + 1} = !{{!"llvm.loop.unroll.count", i32 {copies}}}\n'
-    for probe in PROBES:
-        if f"@{probe}(" in body:
-            head += f"declare ptr @{probe}(ptr, i64, i64, i64)\n"
-    return head + declarations(body) + "\n" + body + metadata, exits
+    declared, late = low.window_functions()
+    return head + declared + declarations(body) + "\n" + body + metadata, late, exits
 
 
 @dataclass(frozen=True)
@@ -333,10 +330,7 @@ def draft_region(
     if not lifted or (request.patient and lifter.premature):
         return None
     entries = lifter.entries()
-    text, exits = region_text(target, request, lifter, entries)
-    late = ""
-    if "declare ptr @window." in text:
-        late = probes(target, request.holes["tlb"], request.holes["mode"])
+    text, late, exits = region_text(target, request, lifter, entries)
     covered = merge_spans((decoder.address_of(item.pc), item.length) for item in lifted.values())
     return Draft(request, text, late, exits, entries, covered, len(lifted))
 

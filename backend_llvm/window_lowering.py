@@ -8,7 +8,6 @@ from jitemu.backend_llvm.boundary import BoundaryLowering
 from jitemu.backend_llvm.convention import KEEPING
 from jitemu.backend_llvm.counted import Counted
 from jitemu.backend_llvm.guest_memory import ENTRY_SHIFT
-from jitemu.backend_llvm.lifting import Lifted, Request
 from jitemu.backend_llvm.loops import Loop, Place
 from jitemu.backend_llvm.narrow import Register
 from jitemu.backend_llvm.stencil_keys import Target
@@ -26,22 +25,12 @@ class WindowLowering(BoundaryLowering):
 
     frame: int
     current: int
-
-    def __init__(
-        self,
-        target: Target,
-        request: Request,
-        lifted: Mapping[Place, Lifted],
-        edges: Mapping[Place, list[Place]],
-        entries: list[int],
-    ) -> None:
-        super().__init__(target, request, lifted, edges, entries)
-        self.windows: Windows | None = None
-        """None in user mode."""
-        self.steady: dict[Place, list[Steady]] = {}
-        """By the head of a counted loop."""
-        self.last_found: dict[tuple[Register, Span, bool], str] = {}
-        """Of windows that move: the name of the variables for the page found last."""
+    windows: Windows | None
+    """None in user mode."""
+    steady: dict[Place, list[Steady]]
+    """By the head of a counted loop."""
+    last_found: dict[tuple[Register, Span, bool], str]
+    """Of windows that move: the name of the variables for the page found last."""
 
     def plan_windows(
         self,
@@ -50,7 +39,10 @@ class WindowLowering(BoundaryLowering):
         counted: Mapping[Place, Counted],
         goes_on: Callable[[Place, Place], bool],
     ) -> None:
-        """Decide where they are looked for."""
+        """Decide where they are looked for; in user mode there are none."""
+        self.windows, self.steady, self.last_found = None, {}, {}
+        if self.target.mode == "user":
+            return
         starts = [(0, pc) for pc in self.entries]
         self.windows = Windows(self.lifted, edges, starts, goes_on, loops)
         for loop in loops:
@@ -132,6 +124,13 @@ class WindowLowering(BoundaryLowering):
             return None
         return self.temp(f"getelementptr i8, ptr {window.distance}, i64 {self.ref(op.args[0])}")
 
+    def window_functions(self) -> tuple[str, str]:
+        """LLVM text: declarations of what is called for windows, and what they become late."""
+        if not self.looks_at():
+            return "", ""
+        declared = "".join(f"declare ptr @{probe}(ptr, i64, i64, i64)\n" for probe in PROBES)
+        return declared, _probes(self.target, self.request.holes["tlb"], self.request.holes["mode"])
+
     def window_variables(self) -> list[str]:
         """LLVM text before everything else."""
         if not self.last_found:
@@ -210,7 +209,7 @@ _METADATA = """
 """
 
 
-def probes(target: Target, tlb: int, mode: int) -> str:
+def _probes(target: Target, tlb: int, mode: int) -> str:
     """LLVM text of what the calls for windows become.  ``tlb``: the TLB's offset in the state."""
     function = target.layout.of("functions", target.functions["find_window"])
     places = {"tlb": tlb, "function": function, "mode": mode, "keeping": KEEPING}

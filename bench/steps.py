@@ -257,7 +257,7 @@ def _region(code: Code, request: Request) -> tuple[dict[str, float], int]:
     stop("lift")
     if len(lifted) < LEAST:
         return {}, 0
-    text, _ = region_text(guest.target, request, lifter, lifter.entries())
+    text, _, _ = region_text(guest.target, request, lifter, lifter.entries())
     stop("write")
     module = parse(text)
     stop("parse")

@@ -35,30 +35,12 @@ else:
         dlopen,
     )
 
-    class c_char(_SimpleCData):
-        _type_ = "c"
+    def _simple(code):
+        """The type of one C value; ``code`` is struct's."""
+        return type(_SimpleCData)(f"c_{code}", (_SimpleCData,), {"_type_": code})
 
-    class c_ubyte(_SimpleCData):
-        _type_ = "B"
-
-    class c_int(_SimpleCData):
-        _type_ = "i"
-
-    class c_uint32(_SimpleCData):
-        _type_ = "I"
-
-    class c_long(_SimpleCData):
-        _type_ = "l"
-
-    class c_uint64(_SimpleCData):
-        _type_ = "L"
-
-    class c_char_p(_SimpleCData):
-        _type_ = "z"
-
-    class c_void_p(_SimpleCData):
-        _type_ = "P"
-
+    c_char, c_ubyte, c_int, c_uint32 = map(_simple, "cBiI")
+    c_long, c_uint64, c_char_p, c_void_p = map(_simple, "lLzP")
     c_int64, c_size_t = c_long, c_uint64
 
     class _LibraryFunction(CFuncPtr):

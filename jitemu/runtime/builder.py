@@ -18,7 +18,7 @@ from jitemu import cachedir
 from jitemu.backend_llvm import cache
 from jitemu.messages import fail
 from jitemu.runtime.setup import FIRST, build, set_path
-from jitemu.runtime.tiers import ROOT, Worker
+from jitemu.runtime.tiers import Worker, model_words
 from jitemu.runtime.worker import receive, send
 
 TYPE_CHECKING = False
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 
 LOCK = ".lock"
 """Ending of the file that is locked while a set is built."""
-_START = (
-    f"import sys; sys.path.insert(0, {ROOT!r}); from jitemu.runtime.builder import main; main()"
-)
 _ATTEMPTS = 2
 PATIENCE_SECONDS = 10.0
 """The whole set is begun after this time if the guest has not ended before."""
@@ -55,10 +52,8 @@ class Builder:
         self._worker: Worker | None = self._start()
 
     def _start(self) -> Worker:
-        worker = Worker(self._space.symbols["native.spawn_apart"], _START)
-        cpu = self._model
-        model = (cpu.name, sorted(cpu.extensions), sorted(cpu.flags))
-        worker.send((self._keep, self._space.guest.name, *model))
+        worker = Worker(self._space.symbols["native.spawn_apart"], __name__)
+        worker.send((self._keep, self._space.guest.name, model_words(self._model)))
         return worker
 
     def stencils(self, index: int) -> Made:
@@ -93,8 +88,8 @@ def main() -> None:
 
     os.nice(10)
     source, sink = os.fdopen(0, "rb", buffering=0), sys.stdout.buffer
-    keep, name, cpu, extensions, flags = receive(source)
-    guest = guest_named(name, (cpu, frozenset(extensions), frozenset(flags)))
+    keep, name, model = receive(source)
+    guest = guest_named(name, *model)
     if keep and os.fork() == 0:
         try:
             os.close(1)  # so that the guest's process sees the builder's end

@@ -19,8 +19,8 @@ _SA_SIGINFO, _SA_ONSTACK, _SA_NODEFER, _SA_RESTORER = 4, 0x08000000, 0x40000000,
 SIZE = 1 << RECORD_BITS
 
 
-class _SigAction(foreign.Structure):
-    """struct sigaction of glibc on x86-64."""
+class SigAction(foreign.Structure):
+    """glibc's struct sigaction on x86-64 and every other 64-bit Linux but MIPS."""
 
     _fields_ = (
         ("handler", foreign.c_void_p),
@@ -55,7 +55,7 @@ class SignalStack:
 
 def install(handler: int) -> None:
     """Let the native handler take SIGSEGV and SIGBUS of this process."""
-    action = _SigAction()
+    action = SigAction()
     action.handler = handler
     action.flags = _SA_SIGINFO | _SA_ONSTACK | _SA_NODEFER
     for number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE):

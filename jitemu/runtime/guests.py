@@ -191,8 +191,9 @@ def riscv64_system(cpu: CpuModel) -> Guest:
     )
 
 
-def guest_named(name: str, model: tuple[str, frozenset[str], frozenset[str]]) -> Guest:
+def guest_named(name: str, cpu: str, extensions: Iterable[str], flags: Iterable[str]) -> Guest:
     """The guest of this name, with a processor model's name, extensions and flags."""
+    model = (cpu, frozenset(extensions), frozenset(flags))
     if name == "arm-user":
         from jitemu.frontends.arm.cpu import CpuModel as ArmModel
         from jitemu.runtime.guest_arm import arm_user

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import _thread
 import os
-import sys
 import time
 
 from jitemu.backend_llvm.objects import Blob, Region
@@ -41,8 +40,6 @@ else:
 
     Protocol = object
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-_START = f"import sys; sys.path.insert(0, {ROOT!r}); from jitemu.runtime.worker import main; main()"
 SAMPLE_SECONDS = 0.001
 SLOW_SAMPLE_SECONDS = 0.01
 """Interval once nothing new has become hot for a while."""
@@ -91,21 +88,26 @@ def _start_thread(body: Callable[..., None], *arguments: object) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def model_words(cpu: Model) -> tuple[str, list[str], list[str]]:
+    """A processor model as a message's part, for ``guest_named``."""
+    return cpu.name, sorted(cpu.extensions), sorted(cpu.flags)
+
+
 class Worker:
     """A compile worker's process, or a stencil builder's.  Its pipes are unbuffered: buffers
     have locks, which a fork of the guest could find held by another thread."""
 
-    def __init__(self, spawn: int, program: str = _START) -> None:
-        """``spawn``: the address of the native ``spawn_apart``; ``program``: Python's text."""
+    def __init__(self, spawn: int, module: str) -> None:
+        """``spawn``: the address of the native ``spawn_apart``; ``module``: what it runs."""
         theirs, ours = map(descriptors.move_up, os.pipe())
         results, answers = map(descriptors.move_up, os.pipe())
         nowhere = descriptors.move_up(os.open(os.devnull, os.O_WRONLY))
         self.requests: BinaryIO = os.fdopen(ours, "wb", buffering=0, closefd=False)
         self.results: BinaryIO = os.fdopen(results, "rb", buffering=0, closefd=False)
-        # Neither the guest's folder nor its environment decides what is imported.
+        from jitemu.runtime.isolated import python_for
         from jitemu.runtime.spawn import start_apart
 
-        start_apart(spawn, [sys.executable, "-I", "-c", program], (theirs, answers, nowhere))
+        start_apart(spawn, python_for(module), (theirs, answers, nowhere))
         for file in (theirs, answers, nowhere):
             descriptors.close(file)
 
@@ -297,12 +299,11 @@ class Tiers:
 
     def _worker(self) -> Worker:
         if self.worker is None:
-            self.worker = Worker(self.space.symbols["native.spawn_apart"])
-            cpu = self.cpu
-            model = (cpu.name, sorted(cpu.extensions), sorted(cpu.flags))
+            spawn = self.space.symbols["native.spawn_apart"]
+            self.worker = Worker(spawn, "jitemu.runtime.worker")
             folder = packs_folder(self.cache_name) if self.cache_name else ""
             kept = (folder, self.cache_name)
-            self.worker.send((self.space.guest.name, *model, *kept))
+            self.worker.send((self.space.guest.name, model_words(self.cpu), *kept))
             _start_thread(self._read, self.worker)
         return self.worker
 

@@ -73,9 +73,9 @@ def main() -> None:
     from jitemu.runtime.guests import guest_named
 
     source, sink = os.fdopen(0, "rb", buffering=0), sys.stdout.buffer
-    name, model, extensions, flags, folder, key_name = receive(source)
+    name, model, folder, key_name = receive(source)
     store = Store(folder, key_name) if folder else None
-    guest = guest_named(name, (model, frozenset(extensions), frozenset(flags)))
+    guest = guest_named(name, *model)
     number_functions(guest.target, guest.isa)
     gc.freeze()
     gc.enable()

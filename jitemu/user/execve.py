@@ -104,17 +104,8 @@ def execute(thread: GuestThread, path: bytes, args: list[bytes], environ: list[b
 
 
 def guest_command(guest: str, option_words: list[str]) -> list[bytes]:
-    """The command line of this jitemu with the same options, for another guest program.
+    """The command line of this jitemu with the same options, for another guest program."""
+    from jitemu.runtime.isolated import python_for
 
-    The interpreter is isolated: neither the guest's current folder nor its environment
-    decides what is imported.
-    """
-    import sys
-
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    start = (
-        f"import sys; sys.path.insert(0, {root!r}); "
-        "from jitemu.cli.again import main; sys.exit(main())"
-    )
-    words = [sys.executable, "-I", "-S", "-c", start, f"user-{guest}", *option_words]
+    words = [*python_for("jitemu.cli.again", "-S"), f"user-{guest}", *option_words]
     return [os.fsencode(word) for word in words]

@@ -18,6 +18,7 @@ import struct
 
 from jitemu import foreign
 from jitemu.foreign import addressof, create_string_buffer
+from jitemu.runtime.faults import SigAction
 from jitemu.runtime.signal_sets import HARDWARE, NEVER_MASKED, POKE, bit, set_of
 from jitemu.user.hostcalls import host_call, libc
 
@@ -85,20 +86,9 @@ def fault_info(number: int, code: int, address: int) -> bytes:
     return struct.pack("<iii4xQ", number, 0, code, address & (1 << 64) - 1)
 
 
-class _HostAction(foreign.Structure):
-    """glibc's struct sigaction on x86-64 and every other 64-bit Linux but MIPS."""
-
-    _fields_ = (
-        ("handler", foreign.c_void_p),
-        ("mask", foreign.c_uint64 * 16),
-        ("flags", foreign.c_int),
-        ("restorer", foreign.c_void_p),
-    )
-
-
 def host_action(number: int, handler: int, flags: int = 0) -> None:
     """Set a host disposition: SIG_DFL, SIG_IGN or a native function's address."""
-    action = _HostAction(handler=handler, flags=flags)
+    action = SigAction(handler=handler, flags=flags)
     libc.sigaction(number, foreign.byref(action), None)
 
 

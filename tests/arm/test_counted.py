@@ -125,7 +125,7 @@ def is_counted(code: bytes) -> bool:
 
     lifter = Lifter(GUEST.target, GUEST.decoder, read, Request(CODE, GUEST.context(0)))
     lifter.run()
-    text, _ = regions.region_text(lifter.target, lifter.request, lifter, lifter.entries())
+    text, _, _ = regions.region_text(lifter.target, lifter.request, lifter, lifter.entries())
     return "%limit." in text
 
 

@@ -41,7 +41,7 @@ def test_pop_of_pc_returns() -> None:
 def test_end_of_it_block_is_no_way_back() -> None:
     """Requests are looked for where the loop goes back, and not where ITSTATE ends."""
     lifter = lifted()
-    text, _ = region_text(lifter.target, lifter.request, lifter, lifter.entries())
+    text, _, _ = region_text(lifter.target, lifter.request, lifter, lifter.entries())
     assert [line for line in text.splitlines() if line.startswith("back.")] == [f"back.0.{BASE:x}:"]
 
 
