@@ -19,7 +19,7 @@ _SA_SIGINFO, _SA_ONSTACK, _SA_NODEFER, _SA_RESTORER = 4, 0x08000000, 0x40000000,
 SIZE = 1 << RECORD_BITS
 
 
-class SigAction(foreign.Structure):
+class _SigAction(foreign.Structure):
     """glibc's struct sigaction on x86-64 and every other 64-bit Linux but MIPS."""
 
     _fields_ = (
@@ -53,11 +53,16 @@ class SignalStack:
             raise OSError(foreign.get_errno(), "sigaltstack")
 
 
+def host_action(number: int, handler: int, flags: int = 0) -> bool:
+    """Set a host disposition: SIG_DFL, SIG_IGN or a native function's address.  False for the
+    signals that the C library keeps to itself."""
+    action = _SigAction(handler=handler, flags=flags)
+    return libc.sigaction(int(number), foreign.byref(action), None) == 0
+
+
 def install(handler: int) -> None:
     """Let the native handler take SIGSEGV and SIGBUS of this process."""
-    action = SigAction()
-    action.handler = handler
-    action.flags = _SA_SIGINFO | _SA_ONSTACK | _SA_NODEFER
+    flags = _SA_SIGINFO | _SA_ONSTACK | _SA_NODEFER
     for number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE):
-        if libc.sigaction(int(number), foreign.byref(action), None):
+        if not host_action(number, handler, flags):
             raise OSError(foreign.get_errno(), "sigaction")

@@ -18,7 +18,7 @@ import struct
 
 from jitemu import foreign
 from jitemu.foreign import addressof, create_string_buffer
-from jitemu.runtime.faults import SigAction
+from jitemu.runtime.faults import host_action
 from jitemu.runtime.signal_sets import HARDWARE, NEVER_MASKED, POKE, bit, set_of
 from jitemu.user.hostcalls import host_call, libc
 
@@ -84,12 +84,6 @@ def make_info(number: int, code: int, *words: int) -> bytes:
 def fault_info(number: int, code: int, address: int) -> bytes:
     """The siginfo of a fault: si_addr."""
     return struct.pack("<iii4xQ", number, 0, code, address & (1 << 64) - 1)
-
-
-def host_action(number: int, handler: int, flags: int = 0) -> None:
-    """Set a host disposition: SIG_DFL, SIG_IGN or a native function's address."""
-    action = SigAction(handler=handler, flags=flags)
-    libc.sigaction(number, foreign.byref(action), None)
 
 
 def _does_nothing() -> int:

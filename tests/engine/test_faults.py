@@ -213,6 +213,21 @@ def test_crossing_stores_write_nothing(user: UserMode, page: int) -> None:
             pc += 16
 
 
+def test_signal_stack_is_not_shared(user: UserMode) -> None:
+    """The child of a fork has a signal stack of its own."""
+    test_jump_to_nothing(user)
+    stack = (ctypes.c_uint64 * 3)()
+    assert libc.sigaltstack(None, ctypes.byref(stack)) == 0
+    with open("/proc/self/maps", encoding="ascii") as maps:
+        rights = [
+            words[1]
+            for words in map(str.split, maps)
+            for start, end in [(int(n, 16) for n in words[0].split("-"))]
+            if start <= stack[0] < end
+        ]
+    assert rights == ["rw-p"]
+
+
 def test_jump_to_nothing(user: UserMode) -> None:
     """Going to memory that is not code faults at the target."""
     user.space.flush()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from jitemu.ir.native import REGISTRY
 from jitemu.runtime import spawn
+from jitemu.runtime.tiers import Worker
 from tests.native_code import load
 
 
@@ -77,3 +79,21 @@ def test_threads_that_want_the_lock(function: int) -> None:
         os.close(source)
         for thread in threads:
             thread.join()
+
+
+def test_a_dead_worker_sends_no_signal() -> None:
+    """Who writes to one gets an error: SIGPIPE would end a guest that does not handle it."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        worker = object.__new__(Worker)
+        worker.requests = os.fdopen(writer, "wb", buffering=0)
+        try:
+            worker.send("a request")
+        except OSError:
+            os._exit(7)
+        os._exit(0)
+    os.close(writer)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
