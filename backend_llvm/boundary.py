@@ -8,7 +8,7 @@ visits of a large region therefore move few registers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from jitemu.backend_llvm.banks import UNCHANGED, Banks, Unit
@@ -52,6 +52,10 @@ class BoundaryLowering(StencilLowering):
         self.written = frozenset[Register]().union(*sets.values())
         self._written_before = may_be_written(sets, edges)
         self._units_before = may_be_written(units, edges)
+        self._unwritten = unwritten_at(codes, sets, edges, [(0, pc) for pc in entries])
+        self.place: Place = (0, request.head)
+        """The instruction that is being lowered."""
+        self._read_at: dict[Register, set[Place]] = {}
         self.exit_sources: dict[str, set[Place]] = {}
         """By the label of an exit: the instructions that control comes from."""
         self.settings: set[tuple[str, int]] = set()
@@ -81,7 +85,11 @@ class BoundaryLowering(StencilLowering):
         return self.read(register)
 
     def read(self, register: Register) -> str:
-        """A register's 64-bit value."""
+        """A register's 64-bit value, for the instruction that is being lowered."""
+        self._read_at.setdefault(register, set()).add(self.place)
+        return self._value(register)
+
+    def _value(self, register: Register) -> str:
         name, tag = self._variable(*register), ""
         if not self._has_variable(register):
             name, tag = f"{name}.at", f", {UNCHANGED}"
@@ -152,7 +160,7 @@ class BoundaryLowering(StencilLowering):
         ones for a tail call."""
         self.exit_sources.setdefault(label, set()).update(sources)
         self.put(_BACK + label)
-        pinned = [self.read((self.target.pinned_class, r)) for r in self.target.pinned]
+        pinned = [self._value((self.target.pinned_class, r)) for r in self.target.pinned]
         self.pins = [*pinned, "undef"]
 
     def with_exits(self, lines: Iterable[str]) -> list[str]:
@@ -204,7 +212,7 @@ class BoundaryLowering(StencilLowering):
             lines.append(f"{name} = alloca {'i32' if narrow else 'i64'}")
             if narrow:
                 lines.append(f"{name}.n = trunc i64 {value} to i32")
-                if not self._is_word(register):
+                if not self._is_word(register) and self._value_matters(register):
                     lines.append(f"{name}.s = sext i32 {name}.n to i64")
                     lines.append(f"{name}.d = xor i64 {name}.s, {value}")
                     checks.append(f"{name}.d")
@@ -222,6 +230,16 @@ class BoundaryLowering(StencilLowering):
             lines += self._check(checks)
         lines += self._switch("pc.0")
         return lines
+
+    def _value_matters(self, register: Register) -> bool:
+        """What a register holds at an entry may be read, or written back at an exit."""
+        read = set(self._read_at.get(register, ()))
+        for sources in self.exit_sources.values():
+            if self.is_pinned(register) or any(
+                register in self._written_before[place] for place in sources
+            ):
+                read |= sources
+        return any(register in self._unwritten.get(place, ()) for place in read)
 
     def _noted_at_entry(self, name: str, value: str, register: Register) -> list[str]:
         if not self.exact:
@@ -286,6 +304,27 @@ def may_be_written(
         for other in edges[place]:
             if not found[place] <= found[other]:
                 found[other] |= found[place]
+                work.append(other)
+    return found
+
+
+def unwritten_at(
+    codes: Mapping[Place, Sequence[Op]],
+    sets: Mapping[Place, set[Register]],
+    edges: Mapping[Place, list[Place]],
+    entries: Iterable[Place],
+) -> dict[Place, set[Register]]:
+    """By place: the registers that may still hold there what they did at an entry, of those
+    that are written anywhere.  Places that no entry leads to are missing."""
+    found = {place: set[Register]().union(*sets.values()) for place in entries}
+    work = list(found)
+    while work:
+        place = work.pop()
+        skipped = any(op.name == "skip" for op in codes[place])
+        left = found[place] if skipped else found[place] - sets[place]
+        for other in edges[place]:
+            if other not in found or not left <= found[other]:
+                found.setdefault(other, set()).update(left)
                 work.append(other)
     return found
 

@@ -24,6 +24,8 @@ LEAST_CHUNK, MOST_CHUNK = 1 << 6, 1 << 12
 """Iterations: powers of two."""
 OUTER_CHUNK = 1 << 3
 """Of a loop with loops in it, which look for requests too, but not at each end."""
+NEAR = 4
+"""Instructions outside of a loop."""
 RELATIONS = {
     LESS | GREATER: "ne",
     LESS: "lt",
@@ -92,6 +94,8 @@ class _Search:
         self.way = self._straight_way()
 
     def counted(self) -> Counted | None:
+        if self.loop.nests and self._goes_on_elsewhere():
+            return None
         said = self._goes_on_while()
         for way in ways(said) if said is not None else ():
             for register, is_after in self._registers(way):
@@ -99,6 +103,19 @@ class _Search:
                 if found is not None:
                     return found
         return None
+
+    def _goes_on_elsewhere(self) -> bool:
+        """Control comes back to the head another way, from just outside: `continue` of C.  Each
+        time the chunk would have to be computed anew."""
+        inside, head = self.loop.body, self.loop.head
+        found = {other for place in inside for other in self.edges[place]} - inside
+        last = found
+        for _ in range(NEAR):
+            last = {other for place in last for other in self.edges[place]} - found - inside
+            if any(head in self.edges[place] for place in found):
+                return True
+            found = found | last
+        return False
 
     def _straight_way(self) -> list[Place]:
         """The places before the branch back, last first, that always lead to it."""

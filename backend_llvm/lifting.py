@@ -40,8 +40,26 @@ class Request:
     """To wait for more samples is better than a region that knows few targets of jumps."""
     seen: Mapping[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
     """By register: what it held when the head was found hot."""
+    reached: Mapping[int, tuple[int, int]] | None = None
+    """By the number of a page, which of its code has run (None: not known).  Bit n of the first:
+    control came to byte 2n; of the second: byte 2n belongs to code that it came to."""
+    made: frozenset[int] | None = None
+    """Heads of regions.  Where they are given, the region may be that of a loop around the head
+    which has none."""
+
+    def has_run(self, address: int, back: bool = False) -> bool:
+        """Control is known to have come to an address, or where that is unknown.
+
+        A jump ``back`` may lead into the midst of what has run: to the head of a loop that
+        was come to from above.
+        """
+        if self.reached is None:
+            return True
+        masks = self.reached.get(address // _PAGE, (0, 0))
+        return masks[back] >> address % _PAGE // 2 & 1 == 1
 
 
+_PAGE = 4096
 INLINE_LIMIT = 80
 """Instructions of a function that is made part of the region that calls it."""
 LONGEST_CHAIN = 2000
@@ -98,11 +116,40 @@ class Lifter:
         self.frames = [Frame()]
         self.limit = request.limit
         self.table_jumps: list[Place] = []
+        self.cut = False
+        """The region ends where the loops around its head go back."""
+        self.around: set[int] = set()
+        """Heads of loops that the head is in the midst of."""
+        self.unreached: dict[int, None] = {}
+        """Guest addresses that were left out, as nothing had run there."""
         self._known: dict[int, Lifted | None] = {}
         self._sizes: dict[int, int] = {}
 
     def run(self) -> dict[Place, Lifted]:
         """The region's instructions by place; empty if the head cannot be lifted."""
+        self._follow()
+        if not self.table_jumps and not self.request.single:
+            back = [
+                (place[1], other[1])
+                for place in self.lifted
+                for other in self.edges(place)
+                if place[0] == 0 and self.goes_back(place, other)
+            ]
+            self.around = {other for pc, other in back if self._is_around(pc, other)}
+            if self.around and any(other == self.request.head for _, other in back):
+                # entered at an inner loop's head, the loops around it would be none for LLVM
+                self.cut = True
+                self.lifted, self.frames, self.unreached = {}, [Frame()], {}
+                self._follow()
+        return self.lifted
+
+    def _is_around(self, pc: int, other: int) -> bool:
+        """A jump back from the one to the other closes a loop that the head is in the midst
+        of."""
+        address_of = self.decoder.address_of
+        return address_of(other) < address_of(self.request.head) <= address_of(pc)
+
+    def _follow(self) -> None:
         work: list[Place] = [(0, self.request.head)]
         while work and len(self.lifted) < self.limit:
             place = work.pop(0)
@@ -112,7 +159,12 @@ class Lifter:
                 continue
             found = self.lifted[place] = replace(found)
             straight = [(frame, s) for s in found.successors if s == found.following]
-            others = [(frame, s) for s in found.successors if (frame, s) not in straight]
+            others = [(frame, s) for s in self._taken(found)]
+            if self.cut and frame == 0:
+                around = {other for other in others if self._is_around(pc, other[1])}
+                self.around.update(other for _, other in around)
+                others = [other for other in others if other not in around]
+            self.unreached.update(dict.fromkeys(self._left_out(found)))
             if self.request.single:
                 work = straight if not others and found.returns is None else []
                 continue
@@ -123,7 +175,25 @@ class Lifter:
             work = straight + work + others + self._through_table(place, found)
         if work and not self.request.single:
             self._close(work[0])
-        return self.lifted
+
+    def _taken(self, item: Lifted) -> list[int]:
+        """Where an instruction jumps to, as far as that has run."""
+        left_out = self._left_out(item)
+        return [s for s in item.successors if s != item.following and s not in left_out]
+
+    def _left_out(self, item: Lifted) -> list[int]:
+        """Where control has not come to yet by a jump or a return."""
+        jumps = [s for s in item.successors if s != item.following]
+        left_out = [s for s in jumps if not self._has_run(s, self._is_back(item.pc, s))]
+        if item.returns is not None and not self._has_run(item.returns):
+            left_out.append(item.returns)
+        return left_out
+
+    def _has_run(self, pc: int, back: bool = False) -> bool:
+        return self.request.has_run(self.decoder.address_of(pc), back)
+
+    def _is_back(self, pc: int, other: int) -> bool:
+        return self.decoder.address_of(other) <= self.decoder.address_of(pc)
 
     def _through_table(self, place: Place, item: Lifted) -> list[Place]:
         """Where an indirect jump goes that is no return, as far as that was seen; regions with
@@ -194,6 +264,8 @@ class Lifter:
     def _called(self, place: Place, item: Lifted) -> list[Place]:
         """Go on behind a call, and in the function if it can be part of the region."""
         assert item.returns is not None
+        if not self._has_run(item.returns):
+            return []
         back = place[0], item.returns
         target, chain = item.call, self.frames[place[0]].chain
         if target is None or len(chain) >= INLINE_DEPTH or target in chain:
@@ -217,8 +289,10 @@ class Lifter:
                 seen.add(pc)
                 item = self._instruction(pc)
                 if item is not None:
-                    work += item.successors
-                    work += [item.returns] if item.returns is not None else []
+                    work += [s for s in item.successors if s == item.following]
+                    work += self._taken(item)
+                    if item.returns is not None and self._has_run(item.returns):
+                        work.append(item.returns)
             lifted = all(self._instruction(pc) is not None for pc in seen)
             self._sizes[function] = len(seen) if lifted else INLINE_LIMIT + 1
         return self._sizes[function]
@@ -270,8 +344,7 @@ class Lifter:
 
     def goes_back(self, place: Place, other: Place) -> bool:
         """Control that goes to the other place of the same frame goes back."""
-        address_of = self.decoder.address_of
-        return place[0] == other[0] and address_of(other[1]) <= address_of(place[1])
+        return place[0] == other[0] and self._is_back(place[1], other[1])
 
     def goes_on(self, place: Place, other: Place) -> bool:
         """From the one instruction control always goes to the other, and not back."""
@@ -335,6 +408,23 @@ class Lifter:
         s.length = decoded.length
         decoded.build(s)
         return s
+
+
+def lift(target: Target, decoder: Decoder, read: ReadCode, request: Request) -> Lifter:
+    """Lift the region of a head, or that of the outermost loop around it which may take its
+    place: it has to contain the head."""
+    found = Lifter(target, decoder, read, request)
+    found.run()
+    while request.made is not None:
+        for head in sorted(found.around - request.made, key=decoder.address_of):
+            other = Lifter(target, decoder, read, replace(request, head=head))
+            there = request.has_run(decoder.address_of(head))
+            if there and (0, request.head) in other.run() and not other.table_jumps:
+                found = other
+                break
+        else:
+            break
+    return found
 
 
 def _links(ops: Iterable[Op], following: int) -> bool:

@@ -17,7 +17,8 @@ _INT32 = range(1 << 31)
 
 
 def narrow_registers(blocks: Iterable[Block]) -> set[Register]:
-    """The registers that can be i32 (those that are written at all)."""
+    """The registers that can be i32, but for those that are written nothing but constants:
+    these have no extension to save, and their entry's value may not fit."""
     writes: dict[Register, list[Value]] = {}
     for block in blocks:
         for op in block.ops:
@@ -27,7 +28,7 @@ def narrow_registers(blocks: Iterable[Block]) -> set[Register]:
     while True:
         wide = {r for r in narrow if not all(fits(v, narrow) for v in writes[r])}
         if not wide:
-            return narrow
+            return {r for r in narrow if any(v.const is None for v in writes[r])}
         narrow -= wide
 
 

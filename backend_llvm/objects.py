@@ -36,6 +36,7 @@ class Region:
         entries: list[int],
         covered: list[tuple[int, int]],
         instructions: int,
+        unreached: list[int],
     ) -> None:
         self.head = head
         """Guest pc of its first entry."""
@@ -47,6 +48,8 @@ class Region:
         self.covered = covered
         """(guest pc, bytes) of what was lifted, in order, no two of them adjacent."""
         self.instructions = instructions
+        self.unreached = unreached
+        """Guest addresses that were left out, as nothing had run there."""
 
 
 def read_object(data: bytes) -> Blob:

@@ -126,7 +126,7 @@ def keep_region(key: bytes, context: bytes, region: Region, pieces: Pieces) -> K
     content = marshal.dumps(
         (
             *(blob.code, blob.symbols, blob.relocations),
-            *(region.exits, region.entries, region.instructions, sources),
+            *(region.exits, region.entries, region.instructions, region.unreached, sources),
         )
     )
     source = digest_of(marshal.dumps(sources), 8)
@@ -225,9 +225,10 @@ class Pack:
 
 def read_region(content: bytes) -> tuple[Region, Pieces]:
     """The region in a pack, and the guest code that it was made from."""
-    *linked, exits, entries, instructions, sources = marshal.loads(content)
+    *linked, exits, entries, instructions, unreached, sources = marshal.loads(content)
     covered = [(pc, len(code)) for pc, code in sources]
-    return Region(entries[0], Blob(*linked), exits, entries, covered, instructions), sources
+    rest = (exits, entries, covered, instructions, unreached)
+    return Region(entries[0], Blob(*linked), *rest), sources
 
 
 def open_pack(path: str, key: bytes) -> Pack | None:

@@ -15,7 +15,7 @@ from jitemu.backend_llvm.chunks import compare_text, count_text, limit_text
 from jitemu.backend_llvm.convention import CC, arguments
 from jitemu.backend_llvm.counted import Counted, find_counted
 from jitemu.backend_llvm.divisors import guessed_divisor
-from jitemu.backend_llvm.lifting import Lifted, Lifter, ReadCode, Request
+from jitemu.backend_llvm.lifting import Lifted, Lifter, ReadCode, Request, lift
 from jitemu.backend_llvm.loops import Place, find_loops
 from jitemu.backend_llvm.lowering import declarations
 from jitemu.backend_llvm.objects import Blob, Region, read_object
@@ -136,6 +136,10 @@ class RegionLowering(AccessLowering):
         if isinstance(loop.step, int):
             self.lines += count_text(loop, start, bound, f"next.{name}")
         else:
+            if loop.step in self.written and not self._is_short(loop.step):
+                # or LLVM would have its multiples as variables of the loop around
+                same = self.temp(f'call i64 asm "", "=r,0"(i64 {self.read(loop.step)})')
+                self.put(f"store i64 {same}, ptr {self._variable(*loop.step)}")
             self.lines += limit_text(loop, start, self.read(loop.step), bound, f"next.{name}")
         chunk = self.find_steady(loop.head, f"%next.{name}")
         # LLVM shall not take the limit apart again in the loop
@@ -185,6 +189,15 @@ class RegionLowering(AccessLowering):
         self.set_word("jump_from", self.signed(sources[0][1]))
         self.tail_word("look", self.pins)
 
+    def _sampled(self, pc: int) -> None:
+        """Before an exit: look around if that is asked for."""
+        out, go = self.label(), self.label()
+        self.put(f"br i1 {super()._requested()}, label %{out}, label %{go}, !prof !8")
+        self.put(f"{out}:")
+        self.set_word("pc", self.signed(pc))
+        self.tail_word("look", self.pins)
+        self.put(f"{go}:")
+
     def _switch_jump(self) -> None:
         """The jump of all those with many likely targets."""
         other = self.label()
@@ -207,6 +220,7 @@ class RegionLowering(AccessLowering):
         """LLVM text of the region's function."""
         for place, item in self.lifted.items():
             self.item = item
+            self.place = place
             self.frame, pc = place
             self.current, self.following = pc, item.following
             self.put(f"pc.{_name(place)}:")
@@ -220,7 +234,10 @@ class RegionLowering(AccessLowering):
                 self.put(f"br label %{self._go(self.following)}")
         self._tails()
         body = self.with_exits(self.lines)
-        head = f"define internal {CC} void @region({self.parameters}) nounwind {ATTRIBUTES} {{"
+        # so that reads of the state can be moved in front of branches
+        state = f"ptr align 8 dereferenceable({self.layout.size}) %s"
+        parameters = self.parameters.replace("ptr %s", state, 1)
+        head = f"define internal {CC} void @region({parameters}) nounwind {ATTRIBUTES} {{"
         limits = [f"%limit.{_name(head)} = alloca i64" for head in self.limits]
         limits.append("%target = alloca i64")
         limits += self.window_variables()
@@ -242,6 +259,8 @@ class RegionLowering(AccessLowering):
         for number, (pc, sources) in enumerate(self.exits.items()):
             self.put(f"out.{pc:x}:")
             self.reload(f"out.{pc:x}", sources)
+            if pc in self.lifter.around:
+                self._sampled(pc)
             self.put(f'musttail call {CC} void @"exit.{number}"({arguments(self.pins)})')
             self.put("ret void")
         for place in self.looks_at():
@@ -314,10 +333,11 @@ class Draft:
     entries: list[int]
     covered: list[tuple[int, int]]
     instructions: int
+    unreached: list[int]
 
     def region(self, blob: Blob) -> Region:
         """The region, with its code."""
-        rest = (self.exits, self.entries, self.covered, self.instructions)
+        rest = (self.exits, self.entries, self.covered, self.instructions, self.unreached)
         return Region(self.request.head, blob, *rest)
 
 
@@ -325,14 +345,16 @@ def draft_region(
     target: Target, decoder: Decoder, read: ReadCode, request: Request
 ) -> Draft | None:
     """Lift; None if there is nothing to lift at the head, or not yet."""
-    lifter = Lifter(target, decoder, read, request)
-    lifted = lifter.run()
+    lifter = lift(target, decoder, read, request)
+    lifted, request = lifter.lifted, lifter.request
     if not lifted or (request.patient and lifter.premature):
         return None
     entries = lifter.entries()
     text, late, exits = region_text(target, request, lifter, entries)
+    inside = {pc for _, pc in lifted}
     covered = merge_spans((decoder.address_of(item.pc), item.length) for item in lifted.values())
-    return Draft(request, text, late, exits, entries, covered, len(lifted))
+    unreached = [pc for pc in lifter.unreached if pc not in inside]
+    return Draft(request, text, late, exits, entries, covered, len(lifted), unreached)
 
 
 def compile_region(

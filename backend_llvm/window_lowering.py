@@ -51,13 +51,20 @@ class WindowLowering(BoundaryLowering):
                 continue
             if isinstance(found.step, int):
                 self.steady[loop.head] = self.windows.take_steady(loop, edges)
+        steady = (each.window for found in self.steady.values() for each in found)
+        placed = (window for found in self.windows.at.values() for window in found)
+        for number, window in enumerate((*steady, *placed)):
+            window.distance = f"%window.{number}"  # an access may be lowered before the look
 
     def look_for_windows(self, place: Place) -> None:
         """Before an instruction: leave where what is to be accessed is not in the TLB."""
         found = self.windows.at.get(place, []) if self.windows is not None else []
         for window in found:
             find = self._find_moving if window.moves else self._find
-            window.distance = find(window, plain_label(place))
+            self._name(window, find(window, plain_label(place)))
+
+    def _name(self, window: Window, distance: str) -> None:
+        self.put(f"{window.distance} = getelementptr i8, ptr {distance}, i64 0")
 
     def find_steady(self, head: Place, chunk: str) -> str:
         """Before a chunk of a loop with this head, find windows; the iterations for which they
@@ -70,7 +77,7 @@ class WindowLowering(BoundaryLowering):
         base = self.read(steady.window.register)
         if steady.ahead:
             base = self.temp(f"add i64 {base}, {steady.ahead}")
-        steady.window.distance = self._find(steady.window, plain_label(head), base)
+        self._name(steady.window, self._find(steady.window, plain_label(head), base))
         if not steady.step:
             return chunk
         self.lines += _room_text(steady, base, name)

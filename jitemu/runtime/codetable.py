@@ -159,6 +159,60 @@ def page_bits(s: RuntimeState, number: int) -> int:
 
 
 @native
+def page_blocks(s: RuntimeState, number: int, at: int) -> None:
+    """Add to the 64 words at an address: bit n of the first half, a block begins at byte 2n of
+    the page; of the second, the byte is a block's."""
+    entry = page_entry(s, number)
+    if load64(entry) == 0:
+        return
+    node = load64(entry + 8)
+    while node:
+        record = load64(node + Node.BLOCK)
+        if load64(record + BlockRecord.CODE) and load64(record + BlockRecord.IS_REGION) == 0:
+            start = load64(node + Node.START)
+            if load64(record + BlockRecord.PHYSICAL) >> 12 == number:
+                set_bit(s, at, start >> 1)
+            while start < load64(node + Node.END):
+                set_bit(s, at + 256, start >> 1)
+                start += 2
+        node = load64(node + Node.NEXT)
+
+
+@native
+def set_bit(s: RuntimeState, at: int, number: int) -> None:
+    """Set a bit of the words at an address."""
+    word = at + (number >> 6) * 8
+    store64(word, load64(word) | 1 << (number & 63))
+
+
+@native
+def page_targets(s: RuntimeState, number: int, at: int, room: int) -> int:
+    """Put into the words at an address where the linked exits of a page's blocks go, pages
+    in a row that are the same only once; how many."""
+    entry = page_entry(s, number)
+    if load64(entry) == 0:
+        return 0
+    count = 0
+    last = number
+    node = load64(entry + 8)
+    while node:
+        record = load64(node + Node.BLOCK)
+        if load64(record + BlockRecord.CODE):
+            exit_record = load64(record + BlockRecord.EXITS)
+            left = load64(record + BlockRecord.EXIT_COUNT)
+            while left and count < room:
+                block = load64(exit_record + ExitRecord.LINKED)
+                if block and load64(block + BlockRecord.PHYSICAL) >> 12 != last:
+                    last = load64(block + BlockRecord.PHYSICAL) >> 12
+                    store64(at + count * 8, last)
+                    count += 1
+                exit_record += ExitRecord.LENGTH
+                left -= 1
+        node = load64(node + Node.NEXT)
+    return count
+
+
+@native
 def is_known(s: RuntimeState, pc: int) -> int:
     """1 where the cache has a region that begins at an address."""
     base = load64(s.code + Control.HEADS)

@@ -14,6 +14,8 @@ _ROOM = 64
 _HIGHEST = 1 << 16
 _F_DUPFD_CLOEXEC = 1030  # importing fcntl takes longer than all that is done here
 
+_F_SETPIPE_SZ = 1031
+
 
 def move_up(fd: int) -> int:
     """Give a descriptor a number out of the guest's way; closed on execve."""
@@ -26,6 +28,11 @@ def move_up(fd: int) -> int:
         os.close(fd)
     OWN.add(moved)
     return moved
+
+
+def widen_pipe(fd: int, size: int) -> None:
+    """Let a pipe hold so many bytes, where the system allows that."""
+    libc.fcntl(fd, _F_SETPIPE_SZ, c_int(size))
 
 
 def close(fd: int) -> None:

@@ -73,6 +73,12 @@ class CodeSpace:
         self.tables = CodeTables()
         self.heat = NativeMemory(16 << HEAT_BITS)
         self.processors: list[Processor] = []
+        self.lifted: dict[int, int] = {}
+        """By page: bit n, byte 2n is in a region."""
+        self.unreached: dict[int, list[int]] = {}
+        """By a region's record: guest addresses that it lacks because nothing had run there."""
+        self.heads: set[int] = set()
+        """Guest addresses of regions' heads."""
         self.flushes = 0
         self.tracer: Tracer | None = None
         self.on_code: OnCode | None = None
@@ -171,6 +177,9 @@ class CodeSpace:
         """Forget all blocks (no room).  No processor may be in native code."""
         self.flushes += 1
         self.tables.clear()
+        self.lifted.clear()
+        self.unreached.clear()
+        self.heads.clear()
         self.tables.set(Control.NEXT, self.floor)
         self.forget_jumps()
 
@@ -195,6 +204,8 @@ class CodeSpace:
         if self.on_code is not None:
             self.on_code(made, b"", [])
         self.note_region(made, region.covered, processor)
+        self.unreached[made.address] = region.unreached
+        self.heads.add(region.head)
         for number, record in enumerate(heads):
             if record is not None and not record.region:
                 entry = base + region.blob.symbols[f"entry.{number}"]
@@ -203,12 +214,14 @@ class CodeSpace:
 
     def _heads(self, region: Region, head: Record, processor: Processor) -> list[Record | None]:
         """The blocks that begin at the region's entries."""
-        heads: list[Record | None] = []
-        for pc in region.entries:
-            here = self.guest.address_of(pc)
-            physical = head.physical & -PAGE | pc % PAGE if processor.paged else here
-            heads.append(processor.record_at(pc ^ head.pc ^ head.tag, physical))
-        return heads
+        return [self.block_of(pc, head, processor) for pc in region.entries]
+
+    def block_of(self, pc: int, other: Record, processor: Processor) -> Record | None:
+        """The block at a pc of the context (and in system mode the page) of another, if it is
+        there."""
+        here = self.guest.address_of(pc)
+        physical = other.physical & -PAGE | pc % PAGE if processor.paged else here
+        return processor.record_at(pc ^ other.pc ^ other.tag, physical)
 
     def _region_code(
         self, region: Region, made: Record, base: int, paged: bool, symbols: dict[str, int]
@@ -247,7 +260,10 @@ class CodeSpace:
             for number in range(start // PAGE, (start + size - 1) // PAGE + 1):
                 low, high = pages.get(number, (PAGE, 0))
                 first, last = start - number * PAGE, start + size - number * PAGE
-                pages[number] = (min(low, max(first, 0)), max(high, min(last, PAGE)))
+                first, last = max(first, 0), min(last, PAGE)
+                pages[number] = (min(low, first), max(high, last))
+                mask = (1 << (last + 1) // 2) - (1 << first // 2)
+                self.lifted[number] = self.lifted.get(number, 0) | mask
         for number, (low, high) in pages.items():
             processor.note_page(number, made.address, low, high)
 

@@ -7,24 +7,32 @@ import os
 import time
 
 from jitemu.backend_llvm.objects import Blob, Region
-from jitemu.backend_llvm.packs import context_of
-from jitemu.ir.state import JUMP_SAMPLES
+from jitemu.backend_llvm.packs import bytes_at, context_of
 from jitemu.runtime import descriptors
 from jitemu.runtime.engine import PAGE, CodeSpace, Processor
 from jitemu.runtime.exits import REQUEST_SAMPLE
 from jitemu.runtime.known import Candidate, KnownRegions, packs_folder, same_code
 from jitemu.runtime.layouts import Control
+from jitemu.runtime.profile import (
+    called_pages,
+    pages_of,
+    reached_code,
+    register_values,
+    sampled_jumps,
+)
 from jitemu.runtime.records import Record
 from jitemu.runtime.worker import reader, receive, send
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from typing import BinaryIO, Protocol
 
-    Snapshot = Callable[[int], tuple["Pieces", Callable[[], bool]]]
-    """Guest code around a hot pc, and a function that tells whether it is still the same."""
+    ReadPages = Callable[[Collection[int]], "Pieces"]
+    """Reads the guest code of some pages."""
+    Snapshot = Callable[[int], ReadPages]
+    """Reading code for a pc where the guest is now; in system mode of the pc's page only."""
 
     class Model(Protocol):
         """A guest's processor model."""
@@ -52,6 +60,8 @@ PATIENCE = 64
 """Samples of a block after which it no longer waits for those of jumps through tables."""
 EVERY_BLOCK = 1
 """The threshold that makes every block a region of its own."""
+REQUEST_BYTES = 1 << 18
+"""A request has at most MOST_PAGES of guest code and some more."""
 REGION_LIMIT = 300
 """Guest instructions in a region."""
 
@@ -62,21 +72,31 @@ Pieces = list[tuple[int, bytes]]
 class Job:
     """A region to compile: its head, what the worker is told, and what comes back."""
 
-    def __init__(
-        self, block: Record, generation: int, same: Callable[[], bool], request: tuple[object, ...]
-    ) -> None:
+    def __init__(self, block: Record, generation: int, read: ReadPages, young: bool) -> None:
         self.block = block
         self.generation = generation
-        self.same = same
-        self.request = request
+        self.read = read
+        self.young = young
+        """The head has just become hot: the region of a loop around it is better."""
+        self.profile: tuple[object, ...] = ()
+        """What was known of the running code when the head was hot."""
+        self.pieces: Pieces = []
+        """Guest code that the region may be made from, once the worker has it."""
+        self.instead = block.region
+        """The region that it shall take the place of, or 0."""
         self.heat = 1
         """How often the block has been reported hot while waiting."""
         self.region: Region | None = None
 
     @property
     def wanted(self) -> bool:
-        """The head is still there, and no other region has taken it over."""
-        return self.block.code != 0 and self.block.region == 0
+        """The head is still there, and no other region has taken it over meanwhile."""
+        return self.block.code != 0 and self.block.region == self.instead
+
+    def same(self, region: Region) -> bool:
+        """The guest's code is still what the region was made from."""
+        sources = [(at, bytes_at(self.pieces, at, size)) for at, size in region.covered]
+        return same_code(sources, self.read(pages_of(region.covered)))
 
 
 def _start_thread(body: Callable[..., None], *arguments: object) -> None:
@@ -101,6 +121,7 @@ class Worker:
         """``spawn``: the address of the native ``spawn_apart``; ``module``: what it runs."""
         theirs, ours = map(descriptors.move_up, os.pipe())
         results, answers = map(descriptors.move_up, os.pipe())
+        descriptors.widen_pipe(ours, REQUEST_BYTES)  # the guest does not wait for a worker to start
         nowhere = descriptors.move_up(os.open(os.devnull, os.O_WRONLY))
         self.requests: BinaryIO = os.fdopen(ours, "wb", buffering=0, closefd=False)
         self.results: BinaryIO = os.fdopen(results, "rb", buffering=0, closefd=False)
@@ -194,7 +215,8 @@ class Tiers:
         number_functions(guest.target, guest.isa)
         forbidden = frozenset(self._forbidden(processor))
         request = Request(block.pc, holes, REGION_LIMIT, True, forbidden)
-        read = reader(self.snapshot(block.pc)[0])
+        first = self.space.guest.address_of(block.pc) // PAGE
+        read = reader(self.snapshot(block.pc)((first, first + 1)))
         generation = self.space.tables.get(Control.GENERATION)
         region = compile_region(guest.target, guest.decoder, read, request)
         if region is None:
@@ -253,33 +275,47 @@ class Tiers:
     def hot(self, processor: Processor, holes: dict[str, int]) -> None:
         """The block at the processor's pc has become hot."""
         block = processor.find(processor.pc)
-        if block is None or block.region:
+        if block is None or (block.region and not self._outgrown(block, processor)):
             return
         self.quiet = 0
         with self.queue_lock:
             waiting = self.queue.get(block.address)
             if waiting is not None:
                 waiting.heat += 1
+            made = (*self.done, self.compiling)
+            if waiting or any(job and job.block.address == block.address for job in made):
                 return
-        pieces, same = self.snapshot(block.pc)
-        generation = self.space.tables.get(Control.GENERATION)
+        job = self._job(block, processor, holes)
         self.cache_misses += 1
-        jumps = sampled_jumps(processor, pieces)
-        patient = self.space.heat_of(block.tag) < PATIENCE
-        profile = (jumps, patient, self._registers(processor))
-        request = (block.pc, holes, REGION_LIMIT, self._forbidden(processor), pieces, *profile)
         with self.queue_lock:
-            self.queue[block.address] = Job(block, generation, same, request)
+            self.queue[block.address] = job
             if self.compiling is None:
                 self._send_next()
 
-    def _registers(self, processor: Processor) -> dict[tuple[str, int], int]:
-        """What the integer registers hold."""
-        kind = self.space.guest.target.pinned_class
-        start = processor.state.at[kind]
-        count = self.space.guest.target.classes[kind].count
-        words = processor.state.words[start : start + count].tolist()
-        return {(kind, number): word for number, word in enumerate(words)}
+    def _outgrown(self, block: Record, processor: Processor) -> bool:
+        """A block's region lacks what has run meanwhile."""
+        return any(processor.find(pc) for pc in self.space.unreached.get(block.region, ()))
+
+    def _job(self, block: Record, processor: Processor, holes: dict[str, int]) -> Job:
+        heat = self.space.heat_of(block.tag)
+        generation = self.space.tables.get(Control.GENERATION)
+        job = Job(block, generation, self.snapshot(block.pc), heat < 2 * self.threshold)
+        context = (holes, REGION_LIMIT, self._forbidden(processor))
+        seen = (sampled_jumps(processor), heat < PATIENCE, register_values(processor))
+        job.profile = (*context, *seen)
+        return job
+
+    def _request(self, job: Job) -> tuple[object, ...]:
+        """What the worker is told."""
+        block, processor = job.block, self.space.processors[0]
+        with self.space.changing(processor):
+            pages = called_pages(block, processor)
+            job.pieces = job.read(pages)
+            reached = reached_code(block, pages, processor)
+        made = None
+        if job.young:
+            made = self.space.heads.union(j.region.head for j in self.done if j.region)
+        return (block.pc, *job.profile, reached, made and frozenset(made), job.pieces)
 
     def _send_next(self) -> None:
         """Give the idle worker its next job.  One at a time: the guest never waits for it,
@@ -291,7 +327,7 @@ class Tiers:
             job = self.queue.pop(address)
             if job.wanted:
                 try:
-                    self._worker().send(job.request)
+                    self._worker().send(self._request(job))
                     self.compiling = job
                 except OSError:  # it died: the next job starts another
                     self.worker = None
@@ -319,9 +355,9 @@ class Tiers:
             if isinstance(message, str):
                 self.failures.append(message)
             elif message and job is not None:
-                *linked, exits, entries, covered, instructions, seconds = message
-                region = Region(job.block.pc, Blob(*linked), exits, entries, covered, instructions)
-                job.region = region
+                *linked, head, exits, entries, covered, instructions, unreached, seconds = message
+                rest = (exits, entries, covered, instructions, unreached)
+                job.region = Region(head, Blob(*linked), *rest)
                 self.compiled += 1
                 self.compile_seconds += seconds
                 self.done.append(job)
@@ -346,8 +382,15 @@ class Tiers:
             with self.space.changing(processor):
                 if job.generation != self.space.tables.get(Control.GENERATION):
                     continue
-                if job.wanted and processor.guarded(region.covered) and job.same():
-                    self.space.install(region, job.block, processor)
+                if not (job.wanted and processor.guarded(region.covered) and job.same(region)):
+                    continue
+                head: Record | None = job.block
+                if region.head != head.pc:
+                    head = self.space.block_of(region.head, head, processor)
+                elif job.instead:
+                    processor.native("drop_region", job.instead)
+                if head is not None and not head.region:
+                    self.space.install(region, head, processor)
                     self.regions += 1
 
     # Regions of earlier runs
@@ -379,7 +422,7 @@ class Tiers:
             block = processor.find(pc)
             if block is None or block.region or not processor.guarded(region.covered):
                 return False
-            if not same_code(sources, self.snapshot(pc)[0]):
+            if not same_code(sources, self.snapshot(pc)(pages_of(region.covered))):
                 return False
             self.space.install(region, block, processor)
             return True
@@ -389,17 +432,4 @@ class Tiers:
         if self.known is not None:
             found = self.known.on_page(number)
             if found:
-                self.known.add_page(found, self.snapshot(number * PAGE)[0])
-
-
-def sampled_jumps(processor: Processor, pieces: Pieces) -> dict[int, dict[int, int]]:
-    """Where the indirect jumps of some guest code went lately, and how often."""
-    state = processor.state
-    start = state.at["jump_samples"]
-    words = state.words[start : start + 2 * min(state["jump_count"], JUMP_SAMPLES)].tolist()
-    counts: dict[int, dict[int, int]] = {}
-    for source, target in zip(words[::2], words[1::2], strict=True):
-        if any(at <= source < at + len(data) for at, data in pieces):
-            found = counts.setdefault(source, {})
-            found[target] = found.get(target, 0) + 1
-    return counts
+                self.known.add_page(found, self.snapshot(number * PAGE)((number, number + 1)))

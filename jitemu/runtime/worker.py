@@ -95,7 +95,7 @@ def _serve(guest: Guest, message: Any, sink: BinaryIO, store: Store | None) -> N
     from jitemu.backend_llvm.regions import Request, compile_region
 
     start = time.process_time()
-    head, holes, limit, forbidden, pieces, *profile = message
+    head, holes, limit, forbidden, *profile, pieces = message
     request = Request(head, holes, limit, False, frozenset(forbidden), *profile)
     try:
         region = compile_region(guest.target, guest.decoder, reader(pieces), request)
@@ -109,7 +109,8 @@ def _serve(guest: Guest, message: Any, sink: BinaryIO, store: Store | None) -> N
         store.add(context_of(holes, limit, forbidden), region, pieces)
     blob = region.blob
     linked = (blob.code, blob.symbols, blob.relocations)
-    rest = (region.exits, region.entries, region.covered, region.instructions)
+    made = (region.head, region.exits, region.entries, region.covered)
+    rest = (*made, region.instructions, region.unreached)
     send(sink, (*linked, *rest, time.process_time() - start))
 
 

@@ -13,7 +13,7 @@ from jitemu.runtime.guests import riscv64_system
 from jitemu.runtime.layouts import Control
 from jitemu.runtime.setup import translation_for
 from jitemu.runtime.system_processor import SystemProcessor, SystemSpace
-from jitemu.runtime.tiers import THRESHOLD, Pieces, Tiers
+from jitemu.runtime.tiers import THRESHOLD, Tiers
 from jitemu.system.clock import TICK_NS
 from jitemu.system.hart import SSIP, HartExit
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from jitemu.frontends.riscv.cpu import CpuModel
     from jitemu.memory.physical import PhysicalSpace
     from jitemu.runtime.reports import Reports
+    from jitemu.runtime.tiers import ReadPages
     from jitemu.system.tracing import HartLog
     from jitemu.trace import Log
 
@@ -228,12 +229,11 @@ def start_tiers(
 ) -> Tiers:
     """Let hot code become regions."""
 
-    def snapshot(pc: int) -> tuple[Pieces, Callable[[], bool]]:
-        """The page that a pc, which the hart is about to go on at, is in."""
+    def snapshot(pc: int) -> ReadPages:
+        """To read the page that a pc, which the hart is about to go on at, is in."""
         record = hart.find(pc)
         start = record.physical & -PAGE if record is not None else 0
-        page = code.physical.page(start, PAGE)
-        return [(pc & -PAGE, page)], lambda: code.physical.page(start, PAGE) == page
+        return lambda _: [(pc & -PAGE, code.physical.page(start, PAGE))]
 
     tiers = Tiers(code, cpu, snapshot, threshold, use_cache)
     if tiers.known is not None:

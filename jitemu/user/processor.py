@@ -21,7 +21,7 @@ from jitemu.user.memory import PROT_EXEC
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from typing import ClassVar, Self
 
     from jitemu.runtime.guest import Guest
@@ -36,8 +36,6 @@ _KINDS = {
     EXIT_ILLEGAL: ExitKind.ILLEGAL,
     EXIT_REQUESTED: ExitKind.INTERRUPTED,
 }
-SNAPSHOT_PAGES = 2
-"""Pages on either side of a hot pc that a region may reach."""
 
 
 class EngineCpu(UserProcessor):
@@ -153,18 +151,15 @@ def make_engine(
     threshold = THRESHOLD if config.hot_threshold is None else config.hot_threshold
     if threshold and not each:
         use_cache = config.cache and code.tracer is None  # traces show every block
-        tiers = Tiers(code, model, lambda pc: snapshot(guest, space, pc), threshold, use_cache)
+
+        def read(numbers: Collection[int]) -> Pieces:
+            return code_of(space, numbers)
+
+        tiers = Tiers(code, model, lambda _: read, threshold, use_cache)
         code.on_page = tiers.know_page
     if config.reports is not None:
         config.reports.attach(code, tiers, _symbols(space))
     return code, tiers
-
-
-def snapshot(guest: Guest, space: GuestSpace, pc: int) -> tuple[Pieces, Callable[[], bool]]:
-    """Guest code that a region at a pc may be made from."""
-    address = guest.address_of(pc)
-    pieces = code_around(space, address)
-    return pieces, lambda: code_around(space, address) == pieces
 
 
 def _symbols(space: GuestSpace) -> Callable[[int], str]:
@@ -179,14 +174,20 @@ def _symbols(space: GuestSpace) -> Callable[[int], str]:
     return lookup
 
 
-def code_around(space: GuestSpace, pc: int) -> Pieces:
-    """The executable pages around a pc."""
-    region = space.region_at(pc)
-    if region is None or not region.prot & PROT_EXEC:
-        return []
-    low = max(region.start, (pc // PAGE - SNAPSHOT_PAGES) * PAGE)
-    high = min(region.end, (pc // PAGE + SNAPSHOT_PAGES + 1) * PAGE)
-    try:
-        return [(low, read_guest(low, high - low))]
-    except GuestFault:  # beyond the end of a mapped file
-        return []
+def code_of(space: GuestSpace, numbers: Collection[int]) -> Pieces:
+    """The executable ones of some pages, in order; neighbours are one piece."""
+    found: list[tuple[int, bytearray]] = []
+    for number in sorted(numbers):
+        at = number * PAGE
+        region = space.region_at(at)
+        if region is None or not region.prot & PROT_EXEC:
+            continue
+        try:
+            data = read_guest(at, PAGE)
+        except GuestFault:  # beyond the end of a mapped file
+            continue
+        if found and found[-1][0] + len(found[-1][1]) == at:
+            found[-1][1].extend(data)
+        else:
+            found.append((at, bytearray(data)))
+    return [(at, bytes(data)) for at, data in found]

@@ -96,9 +96,9 @@ def load(memory: Memory, program: Path) -> int:
 
 
 def _snapshot(memory: Memory):
-    def snapshot(pc: int) -> tuple[Pieces, Callable[[], bool]]:
+    def snapshot(pc: int) -> Callable[[object], Pieces]:
         start, size, _ = next(m for m in memory.pages if m[0] <= pc & 0xFFFFFFFE < m[0] + m[1])
-        return [(start, ctypes.string_at(start, size))], lambda: True
+        return lambda _: [(start, ctypes.string_at(start, size))]
 
     return snapshot
 

@@ -22,7 +22,7 @@ def made(head: int, code: bytes = b"\x90" * 50, used: int = 0) -> Kept:
     """A region at a head, of guest code that depends on it."""
     relocations = [(3, "r", "exit.0", -4)]
     blob = Blob(code, {"entry.0": 0, "entry.1": 16}, relocations)
-    region = Region(head, blob, [head + 64], [head, head + 8], [(head, 12), (head + 40, 4)], 5)
+    region = Region(head, blob, [head + 64], [head, head + 8], [(head, 12), (head + 40, 4)], 5, [])
     guest = head.to_bytes(8, "little") * 8
     kept = packs.keep_region(KEY, CONTEXT, region, [(head, guest)])
     if used:

@@ -6,7 +6,8 @@ import ctypes
 import struct
 import subprocess
 import tempfile
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -32,8 +33,6 @@ from tests.engine.image import (
 from tests.riscv.oracle import QEMU
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from jitemu.backend_llvm.lifting import ReadCode, Request
     from jitemu.backend_llvm.objects import Region
     from jitemu.backend_llvm.stencil_keys import Target
@@ -42,11 +41,18 @@ if TYPE_CHECKING:
     from jitemu.runtime.guest import Guest
     from jitemu.runtime.records import Record
 
-    Jumps = Mapping[int, Mapping[int, int]]
-    Registers = Mapping[tuple[str, int], int]
 
 CPU = parse_cpu("rv64")
 MASK64 = (1 << 64) - 1
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What is said to be known of the running code when a region is made (as in Request)."""
+
+    jumps: Mapping[int, Mapping[int, int]] = field(default_factory=dict[int, Mapping[int, int]])
+    seen: Mapping[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
+    reached: Mapping[int, tuple[int, int]] | None = None
 
 
 class Executor(Protocol):
@@ -268,23 +274,18 @@ class Engine:
         self,
         head: Record,
         single: bool = False,
-        jumps: Jumps | None = None,
-        seen: Registers | None = None,
+        profile: Profile | None = None,
     ) -> bool:
-        """Let a region take over a block's entry; False if it cannot be lifted.
-
-        ``jumps``: how often indirect jumps, by their pc, are said to have gone where;
-        ``seen``: what registers are said to have held.
-        """
+        """Let a region take over a block's entry; False if it cannot be lifted."""
         from jitemu.backend_llvm.regions import compile_region
 
-        region = compile_region(*self.region_request(head, single, jumps or {}, seen or {}))
+        region = compile_region(*self.region_request(head, single, profile or Profile()))
         if region is not None:
             self.install(region, head)
         return region is not None
 
     def region_request(
-        self, head: Record, single: bool, jumps: Jumps, seen: Registers
+        self, head: Record, single: bool, profile: Profile
     ) -> tuple[Target, Decoder, ReadCode, Request]:
         """What regions are made from."""
         from jitemu.backend_llvm.regions import Request
@@ -293,7 +294,7 @@ class Engine:
         forbidden = frozenset(self.space.translation.replaced(guest, ctx))
         holes = self.holes(ctx)
         request = Request(head.pc, holes, single=single, forbidden=forbidden)
-        request = replace(request, jumps=jumps, seen=seen)
+        request = replace(request, **vars(profile))
         return guest.target, guest.decoder, self.read_code, request
 
     def install(self, region: Region, head: Record) -> None:

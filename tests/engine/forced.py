@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from bisect import bisect_right
 from dataclasses import dataclass
 
 from jitemu.backend_llvm.regions import Draft, draft_region
+from jitemu.runtime.engine import PAGE
 from jitemu.runtime.records import Record
-from tests.engine.executors import Engine, UserMode
+from tests.engine.executors import Engine, Profile, UserMode
 from tests.engine.image import Block, Image
 from tests.engine.together import MOST, compile_together
 
@@ -70,11 +72,11 @@ def _force(engine: Engine, image: Image, how: Forced) -> int:
         if record.region or not (is_head or how.single or how.rest):
             continue
         block = image.blocks[bisect_right(starts, record.pc) - 1]
-        profile = ({}, {}) if how.single else (_jumps(block), _registers(block))
+        profile = Profile() if how.single else _profile(block, record.pc)
         if not how.together:
-            count += engine.force_region(record, how.single, *profile)
+            count += engine.force_region(record, how.single, profile)
             continue
-        draft = draft_region(*engine.region_request(record, how.single, *profile))
+        draft = draft_region(*engine.region_request(record, how.single, profile))
         if draft is not None:
             drafts.append((record, draft))
         if len(drafts) == MOST:
@@ -96,6 +98,21 @@ def _install(engine: Engine, drafts: list[tuple[Record, Draft]]) -> int:
                 count += 1
     drafts.clear()
     return count
+
+
+def _profile(block: Block, pc: int) -> Profile:
+    """What is said to be known of a block; half of the times also which of its code has run."""
+    rng, reached = random.Random(pc), None
+    if rng.random() < 0.5:
+        pages = range(pc // PAGE - 1, pc // PAGE + 2)
+        reached = {page: (_most(rng), _most(rng)) for page in pages}
+    return Profile(_jumps(block), _registers(block), reached)
+
+
+def _most(rng: random.Random) -> int:
+    """A mask for a page's instructions, most of them set."""
+    bits = PAGE // 2
+    return rng.getrandbits(bits) | rng.getrandbits(bits) | rng.getrandbits(bits)
 
 
 def _jumps(block: Block) -> dict[int, dict[int, int]]:

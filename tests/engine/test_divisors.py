@@ -7,7 +7,7 @@ import random
 import pytest
 
 from jitemu.frontends.riscv.i import EXIT_BREAKPOINT
-from tests.engine.executors import UserMode, user_mode
+from tests.engine.executors import Profile, UserMode, user_mode
 from tests.engine.guest_code import Program, put_code, record_at, register, set_registers
 from tests.engine.image import BLOCKS
 
@@ -42,7 +42,7 @@ def test_guesses(name: str) -> None:
         wanted = [divide(user, *pair) for pair in pairs]
         head = record_at(user, BLOCKS)
         assert head is not None
-        assert user.force_region(head, seen={("x", A1): seen & MASK64})
+        assert user.force_region(head, profile=Profile(seen={("x", A1): seen & MASK64}))
         assert [divide(user, *pair) for pair in pairs] == wanted, hex(seen)
     user.space.flush()
 
@@ -67,7 +67,7 @@ def test_a_guess_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     put_code(user, program)
     assert divide(user, 100, 7) == 2
     head = record_at(user, BLOCKS)
-    assert head is not None and user.force_region(head, seen={("x", A1): 97})
+    assert head is not None and user.force_region(head, profile=Profile(seen={("x", A1): 97}))
     assert len(texts) == 1 and "97" in texts[0]
     assert (divide(user, 100, 7), divide(user, 100, 97)) == (2, 3)
     user.space.flush()

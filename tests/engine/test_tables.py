@@ -8,8 +8,8 @@ import pytest
 
 from jitemu.frontends.riscv.i import EXIT_BREAKPOINT
 from jitemu.runtime.exits import REQUEST_SAMPLE
-from jitemu.runtime.tiers import sampled_jumps
-from tests.engine.executors import UserMode, user_mode
+from jitemu.runtime.profile import sampled_jumps
+from tests.engine.executors import Profile, UserMode, user_mode
 from tests.engine.guest_code import Program, put_code, record_at, register, set_registers
 from tests.engine.image import BASE, BLOCKS, SCRATCH
 
@@ -104,7 +104,7 @@ def test_same_as_blocks(known: int) -> None:
             record = record_at(user, head)
             if record is not None and not record.region:
                 jumps = jumps_of(program, rng.sample(labels, known))
-                assert user.force_region(record, jumps=jumps)
+                assert user.force_region(record, profile=Profile(jumps))
             assert run(user) == wanted
     user.space.flush()
 
@@ -121,11 +121,10 @@ def test_jumps_are_sampled() -> None:
     for _ in range(20):
         state["exit_request"] = REQUEST_SAMPLE
         run(user)
-    seen = sampled_jumps(user.processor, [(BLOCKS, bytes(program.code))])
+    seen = sampled_jumps(user.processor)
     assert sum(map(sum, map(dict.values, seen.values()))) == state["jump_count"] > 0
     labels = program.labels
     assert set(seen) <= {at for name, at in labels.items() if name.startswith("jump")}
     targets = {target for found in seen.values() for target in found}
     assert targets <= {labels[f"case{n}"] for n in range(cases)}
-    assert not sampled_jumps(user.processor, [(BLOCKS - 64, bytes(64))])
     user.space.flush()
