@@ -38,6 +38,11 @@ def path_of(guest: Guest) -> str:
     return os.path.join(FOLDER, _kind(guest) + cache.content_key(guest.frontend))
 
 
+def usable() -> list[str]:
+    """The files of sets that are for these sources and this processor."""
+    return [path for path in map(path_of, map(usual_guest, NAMES)) if os.path.isfile(path)]
+
+
 def load(guest: Guest, copy: str = "") -> tuple[Any, memoryview, bool] | None:
     """The guest's set, and whether it was copied to this path in the cache."""
     if os.environ.get(UNUSED):
