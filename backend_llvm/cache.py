@@ -14,13 +14,18 @@ from jitemu.hostmemory import map_memory, view_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
-_MAGIC = b"jitemu-cache-3\n\0"
+    from jitemu.cachedir import Buffer
+
+_MAGIC = b"jitemu-cache-4\n\0"
 _HEADER = struct.Struct("<16sIIQQQ")
-"""Magic, checksum of what follows, length of the value, offset of the tables, the file's length,
-and the time that it has if nobody has written to it since it was made."""
+"""Magic, checksum of what follows but the time, length of the value, offset of the tables, the
+file's length, and the time that it has if nobody has written to it since it was made."""
+_CHECK = struct.Struct("<I")
+_LENGTHS = slice(20, 40)
+"""Of the header, what the checksum is of as well."""
 PAGE = 4096
 _READ, _WRITE, _MAP_PRIVATE = 1, 2, 2
 _NEVER = -1
@@ -120,7 +125,7 @@ def _found(view: memoryview, modified: int) -> tuple[Any, memoryview] | None:
     payload = view[_HEADER.size :]
     if magic != _MAGIC or size != len(view) or not _HEADER.size + length <= start <= size:
         return None
-    if modified != made and _checksum(payload) != check:
+    if modified != made and _checksum(view[_LENGTHS], payload) != check:
         return None
     return marshal.loads(payload[:length]), view[start:]
 
@@ -143,7 +148,7 @@ def save(
     path: str,
     value: Any,
     tables: bytes,
-    write: Callable[[str, list[bytes], int], bool] = write_file,
+    write: Callable[[str, Sequence[Buffer], int], bool] = write_file,
 ) -> bool:
     """Save a value of plain Python types, and tables that begin at a page of the file; whether
     it could be written."""
@@ -151,11 +156,12 @@ def save(
     start = (_HEADER.size + len(data) + PAGE - 1) & -PAGE
     payload = data.ljust(start - _HEADER.size, b"\0") + tables
     size, now = _HEADER.size + len(payload), time.time_ns()
-    header = _HEADER.pack(_MAGIC, _checksum(payload), len(data), start, size, now)
+    header = bytearray(_HEADER.pack(_MAGIC, 0, len(data), start, size, now))
+    _CHECK.pack_into(header, len(_MAGIC), _checksum(header[_LENGTHS], payload))
     return write(path, [header, payload], now)
 
 
-def _checksum(data: bytes | memoryview) -> int:
+def _checksum(lengths: Buffer, payload: Buffer) -> int:
     from zlib import crc32  # a start does not need it, as nobody writes to the files
 
-    return crc32(data)
+    return crc32(payload, crc32(lengths))

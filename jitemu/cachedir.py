@@ -6,7 +6,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    Buffer = bytes | memoryview
+    Buffer = bytes | bytearray | memoryview
 
 KINDS = STENCILS, REGIONS, MODULES = "stencils", "regions", "modules"
 """Folders below the cache folder, of what can be made again."""

@@ -16,6 +16,7 @@ from jitemu.runtime.guests import NAMES, usual_guest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from jitemu.runtime.guest import Guest
@@ -75,7 +76,7 @@ def update(names: list[str]) -> None:
                     fail(f"{path}: cannot be written")
 
 
-def _write(path: str, pieces: list[bytes], stamp: int) -> bool:
+def _write(path: str, pieces: Sequence[cachedir.Buffer], stamp: int) -> bool:
     return cachedir.write_whole(path, pieces, stamp, _MODE)
 
 
