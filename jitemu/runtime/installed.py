@@ -1,8 +1,8 @@
 """Stencils that are part of the installation, as a program's code is: made when it is installed.
 
-``python -m jitemu.runtime.installed [GUEST...]`` makes those that are missing, and the modules'
-bytecode; setup.py runs it.  A set is named by what its sources contain, so edited sources or
-another processor do not find it; a start that does keeps a copy in the cache.
+``python -m jitemu.runtime.installed`` makes those that are missing, and the modules' bytecode;
+setup.py runs it.  A set is named by what its sources contain, so edited sources or another
+processor do not find it; a start that does keeps a copy in the cache.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ def usable() -> list[str]:
 
 
 def load(guest: Guest, copy: str = "") -> tuple[Any, memoryview, bool] | None:
-    """The guest's set, and whether it was copied to this path in the cache."""
+    """The guest's set, if there is one and it is whole, and whether it was copied to this path in
+    the cache."""
     if os.environ.get(UNUSED):
         return None
     try:
@@ -57,8 +58,8 @@ def load(guest: Guest, copy: str = "") -> tuple[Any, memoryview, bool] | None:
     return cache.load_checked(path_of(guest), copy)
 
 
-def update(names: list[str]) -> None:
-    """Make what is missing of these guests' sets, and remove what is of no use any more."""
+def update() -> None:
+    """Make the sets that are missing, and remove what is of no use any more."""
     from jitemu.backend_llvm.upkeep import alone
     from jitemu.messages import fail
     from jitemu.runtime.setup import build
@@ -70,7 +71,7 @@ def update(names: list[str]) -> None:
             if entry.path not in guests:
                 cachedir.remove(entry.path)
         for path, guest in guests.items():
-            if guest.name in names and cache.load_checked(path) is None:
+            if cache.load_checked(path) is None:
                 saved, data = build(guest, what=f"Building the stencils of {guest.name}")
                 if not cache.save(path, saved, data, _write):
                     fail(f"{path}: cannot be written")
@@ -95,7 +96,7 @@ def main() -> int:
 
     compile_modules()
     try:
-        update(sys.argv[1:] or list(NAMES))
+        update()
     except (UserError, OSError) as error:
         print(f"jitemu: {error}", file=sys.stderr)
         return 1
