@@ -44,22 +44,27 @@ def digest_of(data: bytes | memoryview, size: int, key: bytes = b"") -> bytes:
 def fingerprint(frontend: str) -> str:
     """Changes with the program's own files and a frontend's, and the processor: by the files'
     sizes and times, which tell it at each start."""
-    return _key(frontend, _stamp)
+    return _key(frontend, _stamp, ".py")
 
 
 def content_key(frontend: str) -> str:
-    """The same by what is in the files, and the Python: it outlives a copy, and takes ten times
-    as long."""
-    return _key(frontend, _content, sys.implementation.cache_tag.encode())
+    """The same by what is in the files and the lists of common stencils, and the Python: it
+    outlives a copy, and takes several times as long."""
+    return _key(frontend, _content, (".py", ".txt"), sys.implementation.cache_tag.encode())
 
 
-def _key(frontend: str, seen: Callable[[str, int], tuple[Any, ...]], more: bytes = b"") -> str:
+def _key(
+    frontend: str,
+    seen: Callable[[str, int], tuple[Any, ...]],
+    endings: str | tuple[str, ...],
+    more: bytes = b"",
+) -> str:
     top = os.path.dirname(os.path.dirname(__file__))
     parts: list[bytes] = [_processor(), more]
     for name in ("", "ir", "runtime", "backend_llvm", f"frontends/{frontend}"):
         fd = os.open(os.path.join(top, name), os.O_RDONLY | os.O_CLOEXEC)
         try:  # relative to the folder: half the time of looking up whole paths
-            names = sorted(name for name in os.listdir(fd) if name.endswith(".py"))
+            names = sorted(name for name in os.listdir(fd) if name.endswith(endings))
             parts.append(repr([(name, *seen(name, fd)) for name in names]).encode())
         finally:
             os.close(fd)
