@@ -5,6 +5,7 @@ from __future__ import annotations
 import marshal
 import os
 import struct
+import sys
 import time
 from _imp import source_hash  # that of .pyc files; hashlib's take longer to load than to work
 
@@ -13,14 +14,22 @@ from jitemu.hostmemory import map_memory, view_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from typing import Any
 
-_MAGIC = b"jitemu-cache-3\n\0"
+    from jitemu.cachedir import Buffer
+
+_MAGIC = b"jitemu-cache-4\n\0"
 _HEADER = struct.Struct("<16sIIQQQ")
-"""Magic, checksum of what follows, length of the value, offset of the tables, the file's length,
-and the time that it has if nobody has written to it since it was made."""
+"""Magic, checksum of what follows but the time, length of the value, offset of the tables, the
+file's length, and the time that it has if nobody has written to it since it was made."""
+_CHECK = struct.Struct("<I")
+_LENGTHS = slice(20, 40)
+"""Of the header, what the checksum is of as well."""
 PAGE = 4096
 _READ, _WRITE, _MAP_PRIVATE = 1, 2, 2
+_NEVER = -1
+"""No file's time."""
 _TOUCH_SECONDS = 3600
 """Uses are told apart by the hour: what is newer than this is not marked again."""
 
@@ -33,23 +42,44 @@ def digest_of(data: bytes | memoryview, size: int, key: bytes = b"") -> bytes:
 
 
 def fingerprint(frontend: str) -> str:
-    """Changes with the program's own files and a frontend's, the Python, and the processor."""
+    """Changes with the program's own files and a frontend's, and the processor: by the files'
+    sizes and times, which tell it at each start."""
+    return _key(frontend, _stamp, ".py")
+
+
+def content_key(frontend: str) -> str:
+    """The same by what is in the files and the lists of common stencils, and the Python: it
+    outlives a copy, and takes several times as long."""
+    return _key(frontend, _content, (".py", ".txt"), sys.implementation.cache_tag.encode())
+
+
+def _key(
+    frontend: str,
+    seen: Callable[[str, int], tuple[Any, ...]],
+    endings: str | tuple[str, ...],
+    more: bytes = b"",
+) -> str:
     top = os.path.dirname(os.path.dirname(__file__))
-    seen: list[bytes] = [_processor()]
+    parts: list[bytes] = [_processor(), more]
     for name in ("", "ir", "runtime", "backend_llvm", f"frontends/{frontend}"):
-        seen.append(repr(_stamps(os.path.join(top, name))).encode())
-    return digest_of(b"".join(seen), 16).hex()
+        fd = os.open(os.path.join(top, name), os.O_RDONLY | os.O_CLOEXEC)
+        try:  # relative to the folder: half the time of looking up whole paths
+            names = sorted(name for name in os.listdir(fd) if name.endswith(endings))
+            parts.append(repr([(name, *seen(name, fd)) for name in names]).encode())
+        finally:
+            os.close(fd)
+    return digest_of(b"".join(parts), 16).hex()
 
 
-def _stamps(folder: str) -> list[tuple[str, int, int]]:
-    """Names, sizes and times of a folder's modules."""
-    fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)  # half the time of looking up whole paths
-    try:
-        names = sorted(name for name in os.listdir(fd) if name.endswith(".py"))
-        found = [(name, os.stat(name, dir_fd=fd)) for name in names]
-    finally:
-        os.close(fd)
-    return [(name, info.st_size, info.st_mtime_ns) for name, info in found]
+def _stamp(name: str, folder: int) -> tuple[int, int]:
+    info = os.stat(name, dir_fd=folder)
+    return info.st_size, info.st_mtime_ns
+
+
+def _content(name: str, folder: int) -> tuple[bytes]:
+    fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
+    with open(fd, "rb", buffering=0) as file:
+        return (digest_of(file.read(), 16),)
 
 
 def _processor() -> bytes:
@@ -77,14 +107,30 @@ def load(path: str) -> tuple[Any, memoryview] | None:
     """
     if not (is_private(os.path.dirname(path)) and trusted()):
         return None
-    view, modified = _map(path)
+    return _found(*_map(path))
+
+
+def load_checked(path: str, copy: str = "") -> tuple[Any, memoryview, bool] | None:
+    """``load`` of a file that is not in the cache, whose checksum tells in any case; and whether
+    it was copied to a path there, if one is given."""
+    view, _ = _map(path)
+    found = _found(view, _NEVER)
+    if found is None:
+        return None
+    magic, check, length, start, size, _ = _HEADER.unpack_from(view)
+    now = time.time_ns()
+    header = _HEADER.pack(magic, check, length, start, size, now)
+    return *found, bool(copy) and write_file(copy, [header, view[_HEADER.size :]], now)
+
+
+def _found(view: memoryview, modified: int) -> tuple[Any, memoryview] | None:
     if len(view) < _HEADER.size:
         return None
     magic, check, length, start, size, made = _HEADER.unpack_from(view)
     payload = view[_HEADER.size :]
     if magic != _MAGIC or size != len(view) or not _HEADER.size + length <= start <= size:
         return None
-    if modified != made and _checksum(payload) != check:
+    if modified != made and _checksum(view[_LENGTHS], payload) != check:
         return None
     return marshal.loads(payload[:length]), view[start:]
 
@@ -103,18 +149,24 @@ def _map(path: str) -> tuple[memoryview, int]:
     return view, status.st_mtime_ns
 
 
-def save(path: str, value: Any, tables: bytes) -> bool:
+def save(
+    path: str,
+    value: Any,
+    tables: bytes,
+    write: Callable[[str, Sequence[Buffer], int], bool] = write_file,
+) -> bool:
     """Save a value of plain Python types, and tables that begin at a page of the file; whether
     it could be written."""
     data = marshal.dumps(value)
     start = (_HEADER.size + len(data) + PAGE - 1) & -PAGE
     payload = data.ljust(start - _HEADER.size, b"\0") + tables
     size, now = _HEADER.size + len(payload), time.time_ns()
-    header = _HEADER.pack(_MAGIC, _checksum(payload), len(data), start, size, now)
-    return write_file(path, [header, payload], now)
+    header = bytearray(_HEADER.pack(_MAGIC, 0, len(data), start, size, now))
+    _CHECK.pack_into(header, len(_MAGIC), _checksum(header[_LENGTHS], payload))
+    return write(path, [header, payload], now)
 
 
-def _checksum(data: bytes | memoryview) -> int:
+def _checksum(lengths: Buffer, payload: Buffer) -> int:
     from zlib import crc32  # a start does not need it, as nobody writes to the files
 
-    return crc32(data)
+    return crc32(payload, crc32(lengths))

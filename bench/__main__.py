@@ -6,6 +6,7 @@ import argparse
 import fnmatch
 import os
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,7 +51,9 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--sides",
         default=",".join(DEFAULT_CONTESTANTS),
-        help=f"who runs, of {', '.join(CONTESTANTS)} (default: %(default)s)",
+        help=f"who runs, of {', '.join(CONTESTANTS)} (default: %(default)s); runs of -cold begin "
+        "with an empty cache as after an installation, which is brought up to date before, those "
+        "of -bare without its stencils as well",
     )
     add("--guest", choices=GUESTS, default=RISCV64.name, help="(default: %(default)s)")
     add("--cpu", action="store_true", help="compare processor time (where others use the machine)")
@@ -94,6 +97,13 @@ def _sides(text: str) -> list[str]:
     return names
 
 
+def _complete_installation() -> None:
+    """Make what an installation has and this tree may lack, as it can be edited."""
+    command = [sys.executable, "-m", "jitemu.runtime.installed"]
+    if subprocess.run(command, check=False).returncode:
+        fail("the installation's stencils could not be made")
+
+
 def _run(words: Sequence[str] | None) -> int:
     options = _parser().parse_args(words)
     rows = choose(options.rows)
@@ -123,6 +133,8 @@ def _run(words: Sequence[str] | None) -> int:
         },
     )
     inputs = Inputs(shlex.split(options.jitemu_cmd), guest, options.root, options.linux)
+    if any(side.cold and not side.bare for side in plan.contestants):
+        _complete_installation()
     measure.adopt()
     Session(plan, inputs, report).run(rows)
     if options.json:

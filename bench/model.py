@@ -77,26 +77,30 @@ GUESTS = {guest.name: guest for guest in (RISCV64, ARM)}
 class Contestant:
     """Who runs the rows.  ``cold`` runs start with an empty cache folder, each one of them.
 
-    A cold run is what the first use of a fresh installation is: stencils are built too.
+    A cold run is what the first use of a fresh installation is; the stencils that belong to an
+    installation are made before.  A ``bare`` one is what that is on another processor than it
+    was installed for: there are none of these either, so the run builds some.
     """
 
     name: str
     user: tuple[str, ...] = ()  # replaces {user}; {jitemu} in it is the command of --jitemu-cmd
     system: tuple[str, ...] = ()
     cold: bool = False
+    bare: bool = False
 
 
 BASELINE = ("-hot-threshold", "0")
 QEMU = "qemu"
 NATIVE = "native"
-JITEMU: dict[str, tuple[tuple[str, ...], bool]] = {
-    "baseline": (BASELINE, False),
-    "regions": ((), False),
-    "no-cache": (("-no-cache",), False),
-    "baseline-cold": (BASELINE, True),
-    "regions-cold": ((), True),
+JITEMU: dict[str, tuple[tuple[str, ...], bool, bool]] = {
+    "baseline": (BASELINE, False, False),
+    "regions": ((), False, False),
+    "no-cache": (("-no-cache",), False, False),
+    "baseline-cold": (BASELINE, True, False),
+    "regions-cold": ((), True, False),
+    "regions-bare": ((), True, True),
 }
-"""Options, and whether each run starts with an empty cache."""
+"""Options, and whether its runs are cold and bare."""
 CONTESTANTS = (NATIVE, QEMU, *JITEMU)
 DEFAULT_CONTESTANTS = (NATIVE, QEMU, "baseline", "regions")
 
@@ -108,9 +112,9 @@ def contestant(name: str, guest: Guest) -> Contestant:
     if name == QEMU:
         system = (f"qemu-system-{guest.name}",) if guest.system else ()
         return Contestant(QEMU, (f"qemu-{guest.name}",), system)
-    options, cold = JITEMU[name]
+    options, cold, bare = JITEMU[name]
     system = ("{jitemu}", f"system-{guest.name}", *options) if guest.system else ()
-    return Contestant(name, ("{jitemu}", f"user-{guest.name}", *options), system, cold)
+    return Contestant(name, ("{jitemu}", f"user-{guest.name}", *options), system, cold, bare)
 
 
 @dataclass(frozen=True)

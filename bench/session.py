@@ -14,6 +14,7 @@ from bench import measure, stats
 from bench.model import NATIVE, QEMU, Contestant, Row, Sample
 from bench.results import FAILED, UNCHECKED, WRONG, Report, RowResult, SideResult
 from jitemu.messages import UserError, note
+from jitemu.runtime.installed import UNUSED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,11 +110,15 @@ class _RowRun:
         side = self.result.sides[name]
         if side.verdict == FAILED:
             return None
-        with _empty_cache() if self.contestants[name].cold else nullcontext() as cache:
+        contestant = self.contestants[name]
+        with _empty_cache() if contestant.cold else nullcontext() as cache:
+            changed = {"XDG_CACHE_HOME": cache} if cache else {}
+            if contestant.bare:
+                changed[UNUSED] = "1"
             sample = measure.run(
                 command,
                 timeout=self.plan.timeout,
-                env={**os.environ, "XDG_CACHE_HOME": cache} if cache else None,
+                env={**os.environ, **changed},
                 span=None if name == NATIVE else self.row.span,
                 rate=self.row.rate,
             )

@@ -2,6 +2,12 @@
 
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    Buffer = bytes | bytearray | memoryview
+
 KINDS = STENCILS, REGIONS, MODULES = "stencils", "regions", "modules"
 """Folders below the cache folder, of what can be made again."""
 TEMPORARY = ".new"
@@ -47,16 +53,19 @@ def make_private(path: str) -> bool:
     return True
 
 
-def write_file(path: str, pieces: list[bytes], stamp: int = 0) -> bool:
-    """Write a file below the cache folder whole or not at all; whether it is there.
+def write_file(path: str, pieces: "Sequence[Buffer]", stamp: int = 0) -> bool:
+    """``write_whole`` of a file below the cache folder, in folders that are made."""
+    return make_private(os.path.dirname(path)) and write_whole(path, pieces, stamp)
+
+
+def write_whole(path: str, pieces: "Sequence[Buffer]", stamp: int = 0, mode: int = 0o600) -> bool:
+    """Write a file whole or not at all; whether it is there.
 
     With a ``stamp``, nanoseconds, it is on the disk before it is seen, and that is its time.
     """
     temporary = f"{path}.{os.getpid()}{TEMPORARY}"
-    if not make_private(os.path.dirname(path)):
-        return False
     try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
         with open(fd, "wb") as file:
             file.writelines(pieces)
             if stamp:

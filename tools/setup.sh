@@ -35,9 +35,9 @@ make_environment() {
     local what=${1:-.}
     # installed again only when what pip was told has changed
     local stamp=".venv/installed" state
-    state="$what $(cksum <pyproject.toml)"
+    state="$what $(cat pyproject.toml setup.py | cksum)"
     if [ ! -f "$stamp" ] || ! grep -qxF -- "$state" "$stamp"; then
-        echo "installing jitemu and what it needs into .venv (up to a minute)" >&2
+        echo "installing jitemu and what it needs into .venv (a minute or so: it makes stencils)" >&2
         # a new pip's console scripts do not import re, which costs a start some 4 ms
         "$python" -m pip install -qq --disable-pip-version-check -U pip >&2 ||
             die "pip could not be brought up to date (is the Python package index reachable?)"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from jitemu.messages import fail
 
 MODELS = ("any", "max", "rv64")
+DEFAULT = "rv64"
 SWITCH = {
     **dict.fromkeys(("on", "yes", "true", "y"), True),
     **dict.fromkeys(("off", "no", "false", "n"), False),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
 from jitemu import cachedir
 from jitemu.backend_llvm import upkeep
 from jitemu.backend_llvm.packs import count_entries
 from jitemu.cli.common_options import HELP
 from jitemu.cli.options import SIZE_SUFFIXES, Option, Shown, parse, size, table
 from jitemu.messages import fail
+from jitemu.runtime import installed
+from jitemu.runtime.guests import NAMES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +39,8 @@ def help_text() -> str:
             "Stencils (what code is translated with) and regions (hot code of guests, compiled)",
             "are kept between runs.  What was used last stays when the limit is reached.",
             "-no-cache or JITEMU_NO_CACHE=1 runs a guest without regions of earlier runs and",
-            "keeps nothing of the run; stencils that are there are used all the same.",
+            "keeps nothing of the run; stencils that are there are used all the same.  Those that",
+            "were made when jitemu was installed are copied from there, and stay there.",
             "",
             table(OPTIONS),
         ]
@@ -54,7 +59,7 @@ def shown_size(count: int) -> str:
 
 
 def show() -> str:
-    """The folder, entries and bytes by kind, and the limit."""
+    """The folder, entries and bytes by kind, the limit, and what the installation has."""
     lines = [f"folder  {cachedir.folder()}", f"{'kind':<10} {'entries':>8} {'bytes':>10}"]
     total = 0
     units = upkeep.units()
@@ -67,6 +72,12 @@ def show() -> str:
         total += taken
         lines.append(f"{kind:<10} {entries:>8} {shown_size(taken):>10}")
     lines.append(f"{shown_size(total)} of at most {shown_size(upkeep.limit())}")
+    usable = installed.usable()
+    taken = sum(map(os.path.getsize, usable))
+    lines.append(
+        f"installed: stencils of {len(usable)} of {len(NAMES)} guests for this processor, "
+        f"{shown_size(taken)}, in {installed.FOLDER}"
+    )
     return "\n".join(lines)
 
 

@@ -1,6 +1,6 @@
-"""The stencil builder: what a first run began without.
+"""The stencil builder: what a first run without installed stencils began without.
 
-A first run builds the stencils that are frequent and starts (``setup.translation_for``).  An
+Such a run builds those that are frequent and starts (``setup.translation_for``).  An
 instruction that has none leaves native code (``EXIT_UNBUILT``), and the builder, a process of
 its own (``spawn.py``), makes them on request.  A child of it builds the whole set for later runs:
 once the guest has ended, so that it takes nothing from its regions and short runs do not begin

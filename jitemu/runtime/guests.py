@@ -10,6 +10,7 @@ from jitemu.runtime.guest import Guest
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Mapping
+    from typing import Any
 
     from jitemu.backend_llvm.stencil_keys import Key
     from jitemu.frontends.riscv.cpu import CpuModel
@@ -196,14 +197,28 @@ def riscv64_system(cpu: CpuModel) -> Guest:
     )
 
 
-def guest_named(name: str, cpu: str, extensions: Iterable[str], flags: Iterable[str]) -> Guest:
-    """The guest of this name, with a processor model's name, extensions and flags."""
-    model = (cpu, frozenset(extensions), frozenset(flags))
+NAMES = ("riscv64-user", "riscv64-system", "arm-user")
+
+
+def _parts(name: str) -> tuple[Any, Callable[[Any], Guest]]:
+    """The module with a guest's processor models, and what makes it with one of them."""
     if name == "arm-user":
-        from jitemu.frontends.arm.cpu import CpuModel as ArmModel
+        from jitemu.frontends.arm import cpu as arm
         from jitemu.runtime.guest_arm import arm_user
 
-        return arm_user(ArmModel(*model))
-    from jitemu.frontends.riscv.cpu import CpuModel
+        return arm, arm_user
+    from jitemu.frontends.riscv import cpu
 
-    return {"riscv64-user": riscv64_user, "riscv64-system": riscv64_system}[name](CpuModel(*model))
+    return cpu, {"riscv64-user": riscv64_user, "riscv64-system": riscv64_system}[name]
+
+
+def guest_named(name: str, cpu: str, extensions: Iterable[str], flags: Iterable[str]) -> Guest:
+    """The guest of this name, with a processor model's name, extensions and flags."""
+    models, make = _parts(name)
+    return make(models.CpuModel(cpu, frozenset(extensions), frozenset(flags)))
+
+
+def usual_guest(name: str) -> Guest:
+    """The guest of this name, with the processor model that commands have by default."""
+    models, make = _parts(name)
+    return make(models.parse_cpu(models.DEFAULT))

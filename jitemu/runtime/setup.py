@@ -1,4 +1,4 @@
-"""Making a guest ready to run: its translation from the cache, or built at first use."""
+"""Making a guest ready to run: its translation from the cache or the installation, or built."""
 
 from __future__ import annotations
 
@@ -82,22 +82,19 @@ def set_path(guest: Guest) -> str:
 
 
 def translation_for(guest: Guest, use_cache: bool = True, beside: bool = False) -> Translation:
-    """The guest's translation.  Without ``use_cache`` what is built is not kept.
+    """The guest's translation: from the cache, from the installation, or built.  Without
+    ``use_cache`` the cache does not get it.
 
     ``beside``: if it is not complete (``Translation.complete``), the rest may be built beside
     the guest.
     """
     path = set_path(guest)
-    found = cache.load(path)
-    if found is None and use_cache and beside:
-        found = cache.load(path + FIRST)
-    if found is not None:
+    if found := cache.load(path):
         cache.mark_used(path, time.time())
         saved, tables = found
     else:
-        saved, data = _apart(lambda: build(guest, first=beside))
-        tables = place_bytes(data).bytes
-        if use_cache and not cache.save(path + FIRST if beside else path, saved, data):
+        saved, tables, kept = _not_cached(guest, path, use_cache, beside)
+        if use_cache and not kept:
             from jitemu.messages import warn
 
             warn(
@@ -106,6 +103,21 @@ def translation_for(guest: Guest, use_cache: bool = True, beside: bool = False) 
             )
     guest.target.functions.update(saved["functions"])
     return Translation(saved, tables, os.path.basename(path))
+
+
+def _not_cached(
+    guest: Guest, path: str, use_cache: bool, beside: bool
+) -> tuple[Any, memoryview, bool]:
+    """A set that the cache lacks, and whether the cache has it now."""
+    from jitemu.runtime import installed
+
+    if found := installed.load(guest, path if use_cache else ""):
+        return found
+    if use_cache and beside and (begun := cache.load(path + FIRST)):
+        return *begun, True
+    saved, data = _apart(lambda: build(guest, first=beside))
+    kept = use_cache and cache.save(path + FIRST if beside else path, saved, data)
+    return saved, place_bytes(data).bytes, kept
 
 
 def _apart(work: Callable[[], Any]) -> Any:
@@ -142,7 +154,11 @@ def _context(guest: Guest, ctx: int, names: Sequence[tuple[str, str]]) -> bytes:
     return struct.pack(f"<{len(numbers)}Q{len(chosen)}I", *numbers, *chosen)
 
 
-def build(guest: Guest, first: bool = False) -> tuple[dict[str, Any], bytes]:
+def build(
+    guest: Guest,
+    first: bool = False,
+    what: str = "Building stencils for this processor (first use)",
+) -> tuple[dict[str, Any], bytes]:
     """What is saved of a guest's code generation, and its tables, each at a page of its own.
 
     ``first``: only the frequent stencils, and a library that is not as fast.
@@ -154,7 +170,7 @@ def build(guest: Guest, first: bool = False) -> tuple[dict[str, Any], bytes]:
     stencils = StencilSet(guest.target, guest.isa, guest.roots)
     common = guest.common_keys()
     keys = stencils.first(common) if first else [*general_keys(guest.target, guest.isa), *common]
-    with building("Building stencils for this processor (first use)") as progress:
+    with building(what) as progress:
         stencils.build(keys, progress, quick=first)
     blob = stencils.library
     places: dict[str, tuple[int, int]] = {}

@@ -73,8 +73,8 @@ class RiscvEngineCpu(EngineCpu):
 
 def make_cpu(config: UserConfig, space: GuestSpace) -> RiscvEngineCpu:
     """The first thread's processor."""
-    from jitemu.frontends.riscv.cpu import parse_cpu
+    from jitemu.frontends.riscv.cpu import DEFAULT, parse_cpu
     from jitemu.runtime.guests import riscv64_user
 
-    model = parse_cpu(config.cpu or "rv64")
+    model = parse_cpu(config.cpu or DEFAULT)
     return RiscvEngineCpu(*make_engine(riscv64_user(model), model, config, space))

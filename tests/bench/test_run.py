@@ -16,6 +16,7 @@ from bench.results import FAILED, OK, UNCHECKED, WRONG, Report, SideResult
 from bench.rows import ROWS
 from bench.session import Plan, Session
 from jitemu.messages import UserError
+from jitemu.runtime.installed import UNUSED
 
 needs_tools = pytest.mark.skipif(
     not all(shutil.which(t) for t in ("gcc", RISCV64.compiler, "qemu-riscv64")),
@@ -91,11 +92,15 @@ def test_runs_alternate_and_failures_are_not_repeated(tmp_path: Path) -> None:
     assert (len(sides["baseline"].seconds), len(sides["regions"].seconds)) == (3, 0)
 
 
-def test_cold_runs_start_with_an_empty_cache(tmp_path: Path, cache: Path) -> None:
-    body = 'ls "$XDG_CACHE_HOME" | wc -l; echo x > "$XDG_CACHE_HOME/left"'
-    row = Row("job", "any", "", guest=("{user}",), pattern=r"^0\n$", same=False)
-    sides = run_one(row, script(tmp_path, body), "regions-cold", rounds=2)
-    assert sides["regions-cold"].verdict == OK
+@pytest.mark.parametrize(("side", "unused"), [("regions-cold", ""), ("regions-bare", "1")])
+def test_cold_runs_start_with_an_empty_cache(
+    tmp_path: Path, cache: Path, side: str, unused: str
+) -> None:
+    count = 'ls "$XDG_CACHE_HOME" | wc -l; echo x > "$XDG_CACHE_HOME/left"'
+    body = f'echo "${UNUSED}"; {count}'
+    row = Row("job", "any", "", guest=("{user}",), pattern=rf"^{unused}\n0\n$", same=False)
+    sides = run_one(row, script(tmp_path, body), side, rounds=2)
+    assert sides[side].verdict == OK
     assert not (cache / "left").exists()
 
 

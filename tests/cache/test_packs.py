@@ -190,7 +190,7 @@ def test_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert rows[0] == ["folder", cachedir.folder()]
     size = sum(unit.bytes for unit in upkeep.units())
     assert rows[3][:2] == ["regions", "7"] and size > 1024
-    assert rows[-1][-1] == "1G"
+    assert rows[-2][-1] == "1G"
     assert main(["cache", "limit", "1.5M"]) == 0
     assert main(["cache", "limit"]) == 0
     assert capsys.readouterr().out == "1.5M\n"
