@@ -141,7 +141,19 @@ class Lifter:
                 self.cut = True
                 self.lifted, self.frames, self.unreached = {}, [Frame()], {}
                 self._follow()
+        self._drop_unreachable()
         return self.lifted
+
+    def _drop_unreachable(self) -> None:
+        """What is behind a call of a function whose end is beyond the limit, for example."""
+        found = set[Place]()
+        work = [(0, pc) for pc in self.entries() if (0, pc) in self.lifted]
+        while work:
+            place = work.pop()
+            if place not in found:
+                found.add(place)
+                work += self.edges(place)
+        self.lifted = {place: item for place, item in self.lifted.items() if place in found}
 
     def _is_around(self, pc: int, other: int) -> bool:
         """A jump back from the one to the other closes a loop that the head is in the midst

@@ -88,8 +88,9 @@ class KnownRegions:
                 self._add(candidate)
 
     def at(self, pc: int, context: bytes) -> list[Candidate]:
-        """The regions with this head."""
+        """The regions with this head, the largest first: more of the code had run for it."""
         found = list(self._candidates.get(pc, {}).values())  # other threads add to it
+        found.sort(key=lambda c: c.entry.size, reverse=True)
         return [c for c in found if c.entry.context == context]
 
     def _add(self, candidate: Candidate) -> None:
