@@ -13,9 +13,10 @@ from typing import TypeVar
 
 from jitemu.backend_llvm.banks import UNCHANGED, Banks, Unit
 from jitemu.backend_llvm.convention import CC, MAX_PINNED, arguments, parameters
-from jitemu.backend_llvm.lifting import Lifted, Request
+from jitemu.backend_llvm.lifting import Lifted
 from jitemu.backend_llvm.loops import Place
 from jitemu.backend_llvm.narrow import Register, narrow_registers, register_of
+from jitemu.backend_llvm.request import Request
 from jitemu.backend_llvm.stencil_keys import Key, Target
 from jitemu.backend_llvm.stencils import StencilLowering
 from jitemu.ir.code import Op

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from jitemu.backend_llvm.loops import Place
 from jitemu.backend_llvm.narrow import register_of
+from jitemu.backend_llvm.request import ReadCode, Request
 from jitemu.backend_llvm.stencil_keys import Target
 from jitemu.ir.code import Block, Op, Value
 from jitemu.ir.emitter import Emitter
@@ -15,51 +16,6 @@ from jitemu.isa import Decoded, Decoder
 
 NOT_LIFTED = frozenset(("call", "exit", "exitnext", "leave", "leaveif"))
 """A region ends before instructions that call into the runtime."""
-ReadCode = Callable[[int], bytes]
-"""Guest bytes at an address: 4, or 2 at the end of what may be lifted, or none."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to lift."""
-
-    head: int
-    """Guest pc of the entry."""
-    holes: Mapping[str, int]
-    """The context's holes: the access mode and its TLB's offset; in user mode ``exact``, 1
-    where a handler of the guest's will see the registers at a fault."""
-    limit: int = 300
-    """Instructions."""
-    single: bool = False
-    """Only the head's block (every block is a region then)."""
-    forbidden: frozenset[str] = frozenset()
-    """Extensions that the context does not allow."""
-    jumps: Mapping[int, Mapping[int, int]] = field(default_factory=dict[int, Mapping[int, int]])
-    """By the pc of an indirect jump: how often it was seen to go to which."""
-    patient: bool = False
-    """To wait for more samples is better than a region that knows few targets of jumps."""
-    seen: Mapping[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
-    """By register: what it held when the head was found hot."""
-    reached: Mapping[int, tuple[int, int]] | None = None
-    """By the number of a page, which of its code has run (None: not known).  Bit n of the first:
-    control came to byte 2n; of the second: byte 2n belongs to code that it came to."""
-    made: frozenset[int] | None = None
-    """Heads of regions.  Where they are given, the region may be that of a loop around the head
-    which has none."""
-
-    def has_run(self, address: int, back: bool = False) -> bool:
-        """Control is known to have come to an address, or where that is unknown.
-
-        A jump ``back`` may lead into the midst of what has run: to the head of a loop that
-        was come to from above.
-        """
-        if self.reached is None:
-            return True
-        masks = self.reached.get(address // _PAGE, (0, 0))
-        return masks[back] >> address % _PAGE // 2 & 1 == 1
-
-
-_PAGE = 4096
 INLINE_LIMIT = 80
 """Instructions of a function that is made part of the region that calls it."""
 LONGEST_CHAIN = 2000

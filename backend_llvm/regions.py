@@ -15,10 +15,11 @@ from jitemu.backend_llvm.chunks import compare_text, count_text, limit_text
 from jitemu.backend_llvm.convention import CC, arguments
 from jitemu.backend_llvm.counted import Counted, find_counted
 from jitemu.backend_llvm.divisors import guessed_divisor
-from jitemu.backend_llvm.lifting import Lifted, Lifter, ReadCode, Request, lift
+from jitemu.backend_llvm.lifting import Lifted, Lifter, lift
 from jitemu.backend_llvm.loops import Place, find_loops
 from jitemu.backend_llvm.lowering import declarations
 from jitemu.backend_llvm.objects import Blob, Region, read_object
+from jitemu.backend_llvm.request import ReadCode, Request
 from jitemu.backend_llvm.stencils import METADATA, Target
 from jitemu.backend_llvm.window_lowering import plain_label
 from jitemu.ir.code import Op, Value

@@ -30,7 +30,7 @@ from jitemu.runtime.translate import (
 from jitemu.runtime.translator_layouts import PAGE, PC_AT, Context, Insn
 
 if TYPE_CHECKING:
-    from jitemu.backend_llvm.regions import Request
+    from jitemu.backend_llvm.request import Request
     from jitemu.runtime.user_processor import UserProcessor
 
 ROUNDS = 9
@@ -201,7 +201,7 @@ def _load(code: Code) -> dict[str, Callable[..., int]]:
 
 def regions(code: Code) -> dict[str, float]:
     """The same of regions whose heads are called functions."""
-    from jitemu.backend_llvm.regions import Request
+    from jitemu.backend_llvm.request import Request
     from jitemu.backend_llvm.stencilset import number_functions
 
     guest = code.space.guest

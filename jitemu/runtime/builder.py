@@ -18,15 +18,15 @@ from jitemu import cachedir
 from jitemu.backend_llvm import cache
 from jitemu.messages import fail
 from jitemu.runtime.setup import FIRST, build, set_path
-from jitemu.runtime.tiers import Worker, model_words
 from jitemu.runtime.worker import receive, send
+from jitemu.runtime.worker_process import Worker, model_words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from jitemu.backend_llvm.stencilset import StencilSet
     from jitemu.runtime.engine import CodeSpace
     from jitemu.runtime.guest import Guest
-    from jitemu.runtime.tiers import Model
+    from jitemu.runtime.worker_process import Model
 
 LOCK = ".lock"
 """Ending of the file that is locked while a set is built."""

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import _thread
-import os
 import time
 
 from jitemu.backend_llvm.objects import Blob, Region
 from jitemu.backend_llvm.packs import bytes_at, context_of
-from jitemu.runtime import descriptors
 from jitemu.runtime.engine import PAGE, CodeSpace, Processor
 from jitemu.runtime.exits import REQUEST_SAMPLE
 from jitemu.runtime.known import Candidate, KnownRegions, packs_folder, same_code
@@ -21,32 +19,22 @@ from jitemu.runtime.profile import (
     sampled_jumps,
 )
 from jitemu.runtime.records import Record
-from jitemu.runtime.worker import reader, receive, send
+from jitemu.runtime.worker import reader, receive
+from jitemu.runtime.worker_process import Worker, model_words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable, Collection
-    from typing import BinaryIO, Protocol
+
+    from jitemu.runtime.worker_process import Model
 
     ReadPages = Callable[[Collection[int]], "Pieces"]
     """Reads the guest code of some pages."""
     Snapshot = Callable[[int], ReadPages]
     """Reading code for a pc where the guest is now; in system mode of the pc's page only."""
-
-    class Model(Protocol):
-        """A guest's processor model."""
-
-        @property
-        def name(self) -> str: ...
-        @property
-        def extensions(self) -> frozenset[str]: ...
-        @property
-        def flags(self) -> frozenset[str]: ...
 else:
     import _signal as signal
-
-    Protocol = object
 
 SAMPLE_SECONDS = 0.001
 SLOW_SAMPLE_SECONDS = 0.01
@@ -60,8 +48,6 @@ PATIENCE = 64
 """Samples of a block after which it no longer waits for those of jumps through tables."""
 EVERY_BLOCK = 1
 """The threshold that makes every block a region of its own."""
-REQUEST_BYTES = 1 << 18
-"""A request has at most MOST_PAGES of guest code and some more."""
 REGION_LIMIT = 300
 """Guest instructions in a region."""
 
@@ -106,47 +92,6 @@ def _start_thread(body: Callable[..., None], *arguments: object) -> None:
         _thread.start_new_thread(body, arguments)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def model_words(cpu: Model) -> tuple[str, list[str], list[str]]:
-    """A processor model as a message's part, for ``guest_named``."""
-    return cpu.name, sorted(cpu.extensions), sorted(cpu.flags)
-
-
-class Worker:
-    """A compile worker's process, or a stencil builder's.  Its pipes are unbuffered: buffers
-    have locks, which a fork of the guest could find held by another thread."""
-
-    def __init__(self, spawn: int, module: str) -> None:
-        """``spawn``: the address of the native ``spawn_apart``; ``module``: what it runs."""
-        theirs, ours = map(descriptors.move_up, os.pipe())
-        results, answers = map(descriptors.move_up, os.pipe())
-        descriptors.widen_pipe(ours, REQUEST_BYTES)  # the guest does not wait for a worker to start
-        nowhere = descriptors.move_up(os.open(os.devnull, os.O_WRONLY))
-        self.requests: BinaryIO = os.fdopen(ours, "wb", buffering=0, closefd=False)
-        self.results: BinaryIO = os.fdopen(results, "rb", buffering=0, closefd=False)
-        from jitemu.runtime.isolated import python_for
-        from jitemu.runtime.spawn import start_apart
-
-        start_apart(spawn, python_for(module), (theirs, answers, nowhere))
-        for file in (theirs, answers, nowhere):
-            descriptors.close(file)
-
-    def send(self, message: object) -> None:
-        """Give it a message.  OSError: it has ended; the guest does not get the signal."""
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGPIPE,))
-        try:
-            send(self.requests, message)
-        except BrokenPipeError:
-            signal.sigtimedwait((signal.SIGPIPE,), 0)
-            raise
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-    def close(self) -> None:
-        """End it: its input ends.  In a fork's child: leave it to the parent."""
-        descriptors.close(self.requests.fileno())
-        descriptors.close(self.results.fileno())
 
 
 class Tiers:
@@ -207,7 +152,8 @@ class Tiers:
 
     def compile_now(self, processor: Processor, holes: dict[str, int]) -> None:
         """Make the block that was just made a region."""
-        from jitemu.backend_llvm.regions import Request, compile_region
+        from jitemu.backend_llvm.regions import compile_region
+        from jitemu.backend_llvm.request import Request
         from jitemu.backend_llvm.stencilset import number_functions
 
         block = self.space.tables.record(processor.state["made"])

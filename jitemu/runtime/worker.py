@@ -92,7 +92,8 @@ def main() -> None:
 def _serve(guest: Guest, message: Any, sink: BinaryIO, store: Store | None) -> None:
     """Compile a region, keep it and send it."""
     from jitemu.backend_llvm.packs import context_of
-    from jitemu.backend_llvm.regions import Request, compile_region
+    from jitemu.backend_llvm.regions import compile_region
+    from jitemu.backend_llvm.request import Request
 
     start = time.process_time()
     head, holes, limit, forbidden, *profile, pieces = message

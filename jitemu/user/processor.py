@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import ClassVar, Self
 
     from jitemu.runtime.guest import Guest
-    from jitemu.runtime.tiers import Model
+    from jitemu.runtime.worker_process import Model
     from jitemu.user.memory import GuestSpace
     from jitemu.user.run import UserConfig
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from jitemu.backend_llvm import regions
-from jitemu.backend_llvm.lifting import Lifter, Request
+from jitemu.backend_llvm.lifting import Lifter
+from jitemu.backend_llvm.request import Request
 from jitemu.frontends.arm.cpu import parse_cpu
 from jitemu.runtime.guest_arm import arm_user
 from tests.arm.fp_image import CODE, RECORDS, elf_image, ending, load_constant, run_engine, words

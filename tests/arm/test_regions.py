@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from jitemu.backend_llvm.lifting import Lifter, Request
+from jitemu.backend_llvm.lifting import Lifter
 from jitemu.backend_llvm.regions import region_text
+from jitemu.backend_llvm.request import Request
 from jitemu.frontends.arm.cpu import parse_cpu
 from jitemu.runtime.guest_arm import arm_user
 

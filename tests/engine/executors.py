@@ -33,8 +33,8 @@ from tests.engine.image import (
 from tests.riscv.oracle import QEMU
 
 if TYPE_CHECKING:
-    from jitemu.backend_llvm.lifting import ReadCode, Request
     from jitemu.backend_llvm.objects import Region
+    from jitemu.backend_llvm.request import ReadCode, Request
     from jitemu.backend_llvm.stencil_keys import Target
     from jitemu.isa import Decoded, Decoder
     from jitemu.runtime.engine import CodeSpace, Processor
@@ -288,7 +288,7 @@ class Engine:
         self, head: Record, single: bool, profile: Profile
     ) -> tuple[Target, Decoder, ReadCode, Request]:
         """What regions are made from."""
-        from jitemu.backend_llvm.regions import Request
+        from jitemu.backend_llvm.request import Request
 
         guest, ctx = self.space.guest, self.context(head)
         forbidden = frozenset(self.space.translation.replaced(guest, ctx))

@@ -8,8 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from jitemu.backend_llvm.lifting import INLINE_LIMIT, Lifter, Request, lift
+from jitemu.backend_llvm.lifting import INLINE_LIMIT, Lifter, lift
 from jitemu.backend_llvm.regions import draft_region
+from jitemu.backend_llvm.request import Request
 from jitemu.frontends.riscv.i import EXIT_BREAKPOINT
 from jitemu.runtime.exits import EXIT_REQUESTED
 from jitemu.runtime.profile import called_pages, reached_code

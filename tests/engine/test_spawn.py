@@ -12,7 +12,7 @@ import pytest
 
 from jitemu.ir.native import REGISTRY
 from jitemu.runtime import spawn
-from jitemu.runtime.tiers import Worker
+from jitemu.runtime.worker_process import Worker
 from tests.native_code import load
 
 
