@@ -122,7 +122,7 @@ class _Search:
         at, way = self.loop.latch, list[Place]()
         while at != self.loop.head:
             before = [place for place in self.loop.body if at in self.edges[place]]
-            if len(before) != 1:
+            if len(before) != 1 or before[0] in way:  # in a cycle that nothing leads to
                 break
             at = before[0]
             way.append(at)
