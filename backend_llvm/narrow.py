@@ -24,11 +24,11 @@ def narrow_registers(blocks: Iterable[Block]) -> set[Register]:
         for op in block.ops:
             if op.name == "set":
                 writes.setdefault(register_of(op), []).append(op.args[0])
-    narrow = set(writes)
+    narrow = {r for r in writes if any(v.const is None for v in writes[r])}
     while True:
         wide = {r for r in narrow if not all(fits(v, narrow) for v in writes[r])}
         if not wide:
-            return {r for r in narrow if any(v.const is None for v in writes[r])}
+            return narrow
         narrow -= wide
 
 

@@ -303,3 +303,25 @@ def region_after(user: UserMode, taken: int, other: int) -> int:
         if head is not None and head.region not in (0, other):
             return head.region
     raise AssertionError("no new region")
+
+
+def test_copy_of_a_register_that_is_written_constants() -> None:
+    """Such a register stays wide, and so does its copy."""
+    program = Program()
+    program.put("slli", rd=23, rs1=A2, shamt=0)
+    program.put("lui", rd=A2, imm=0)
+    program.put("ebreak")
+    user = user_mode()
+    user.space.flush()
+    put_code(user, program)
+    results: list[int] = []
+    for _ in range(2):
+        set_registers(user, {A2: 0x1234_5678_9ABC_DEF0, 23: 0})
+        user.processor.pc = BLOCKS
+        assert user.processor.run() == EXIT_BREAKPOINT
+        results.append(register(user, 23))
+        head = record_at(user, BLOCKS)
+        assert head is not None
+        assert head.region or user.force_region(head)
+    assert results == [0x1234_5678_9ABC_DEF0] * 2
+    user.space.flush()
