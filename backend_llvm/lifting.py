@@ -63,7 +63,15 @@ class Lifter:
     """Follows control flow from a head, indirect jumps as far as they were seen, and builds every
     instruction's micro-ops."""
 
-    def __init__(self, target: Target, decoder: Decoder, read: ReadCode, request: Request) -> None:
+    def __init__(
+        self,
+        target: Target,
+        decoder: Decoder,
+        read: ReadCode,
+        request: Request,
+        cut: bool = False,
+    ) -> None:
+        """``cut``: the region ends where loops around its head go back."""
         self.target = target
         self.decoder = decoder
         self.read = read
@@ -72,10 +80,10 @@ class Lifter:
         self.frames = [Frame()]
         self.limit = request.limit
         self.table_jumps: list[Place] = []
-        self.cut = False
-        """The region ends where the loops around its head go back."""
+        self.cut = cut
         self.around: set[int] = set()
-        """Heads of loops that the head is in the midst of."""
+        """Heads of loops that the head is in the midst of; not looked for where there are jumps
+        through tables, which lead anywhere."""
         self.unreached: dict[int, None] = {}
         """Guest addresses that were left out, as nothing had run there."""
         self._known: dict[int, Lifted | None] = {}
@@ -84,21 +92,28 @@ class Lifter:
     def run(self) -> dict[Place, Lifted]:
         """The region's instructions by place; empty if the head cannot be lifted."""
         self._follow()
-        if not self.table_jumps and not self.request.single:
-            back = [
-                (place[1], other[1])
-                for place in self.lifted
-                for other in self.edges(place)
-                if place[0] == 0 and self.goes_back(place, other)
-            ]
-            self.around = {other for pc, other in back if self._is_around(pc, other)}
-            if self.around and any(other == self.request.head for _, other in back):
-                # entered at an inner loop's head, the loops around it would be none for LLVM
-                self.cut = True
-                self.lifted, self.frames, self.unreached = {}, [Frame()], {}
-                self._follow()
         self._drop_unreachable()
+        if not self.table_jumps and not self.request.single:
+            self.around.update(
+                other for pc, other in self._ways_back() if self._is_around(pc, other)
+            )
         return self.lifted
+
+    @property
+    def is_inner_loop(self) -> bool:
+        """The head is that of a loop in others.  As the region is entered there, LLVM would see
+        none of these."""
+        heads = (other for _, other in self._ways_back())
+        return bool(self.around) and self.request.head in heads
+
+    def _ways_back(self) -> list[tuple[int, int]]:
+        """Jumps back in the head's frame."""
+        return [
+            (place[1], other[1])
+            for place in self.lifted
+            for other in self.edges(place)
+            if place[0] == 0 and self.goes_back(place, other)
+        ]
 
     def _drop_unreachable(self) -> None:
         """What is behind a call of a function whose end is beyond the limit, for example."""
@@ -381,17 +396,27 @@ class Lifter:
 def lift(target: Target, decoder: Decoder, read: ReadCode, request: Request) -> Lifter:
     """Lift the region of a head, or that of the outermost loop around it which may take its
     place: it has to contain the head."""
-    found = Lifter(target, decoder, read, request)
-    found.run()
-    while request.made is not None:
-        for head in sorted(found.around - request.made, key=decoder.address_of):
-            other = Lifter(target, decoder, read, replace(request, head=head))
-            there = request.has_run(decoder.address_of(head))
-            if there and (0, request.head) in other.run() and not other.table_jumps:
-                found = other
-                break
-        else:
-            break
+
+    def lifted(head: int) -> Lifter:
+        asked = replace(request, head=head)
+        found = Lifter(target, decoder, read, asked)
+        found.run()
+        if found.is_inner_loop:
+            found = Lifter(target, decoder, read, asked, cut=True)
+            found.run()
+        return found
+
+    def around(inner: Lifter) -> Lifter | None:
+        for head in sorted(inner.around - (request.made or frozenset()), key=decoder.address_of):
+            if request.has_run(decoder.address_of(head)):
+                outer = lifted(head)
+                if (0, request.head) in outer.lifted and not outer.table_jumps:
+                    return outer
+        return None
+
+    found = lifted(request.head)
+    while request.made is not None and (outer := around(found)) is not None:
+        found = outer
     return found
 
 

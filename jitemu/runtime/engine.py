@@ -78,7 +78,7 @@ class CodeSpace:
         self.unreached: dict[int, list[int]] = {}
         """By a region's record: guest addresses that it lacks because nothing had run there."""
         self.heads: set[int] = set()
-        """Guest addresses of regions' heads."""
+        """Guest addresses of regions' heads, forgotten ones too: they only decide what is tried."""
         self.flushes = 0
         self.tracer: Tracer | None = None
         self.on_code: OnCode | None = None
