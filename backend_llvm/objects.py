@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 RELOCATIONS = {1: "8", 2: "r", 4: "r", 10: "4", 11: "4", 14: "1", 42: "r", 41: "r", 9: "r"}
 """ELF relocation type -> kind: "8" 64-bit, "4" 32-bit, "1" 8-bit absolute, "r" 32-bit
 relative to the field's own address."""
@@ -50,6 +54,18 @@ class Region:
         self.instructions = instructions
         self.unreached = unreached
         """Guest addresses that were left out, as nothing had run there."""
+
+    def plain(self) -> tuple[Any, ...]:
+        """All of it in plain types, for messages and files; ``Region.of`` takes that."""
+        blob = (self.blob.code, self.blob.symbols, self.blob.relocations)
+        made = (self.exits, self.entries, self.covered, self.instructions, self.unreached)
+        return (self.head, blob, *made)
+
+    @staticmethod
+    def of(plain: tuple[Any, ...]) -> Region:
+        """The region that ``plain`` was of."""
+        head, blob, *made = plain
+        return Region(head, Blob(*blob), *made)
 
 
 def read_object(data: bytes) -> Blob:

@@ -22,7 +22,7 @@ import struct
 import time
 
 from jitemu.backend_llvm.cache import digest_of
-from jitemu.backend_llvm.objects import Blob, Region
+from jitemu.backend_llvm.objects import Region
 from jitemu.cachedir import write_file
 
 TYPE_CHECKING = False
@@ -121,14 +121,8 @@ def bytes_at(pieces: Pieces, address: int, size: int) -> bytes:
 
 def keep_region(key: bytes, context: bytes, region: Region, pieces: Pieces) -> Kept:
     """What a pack keeps of a region, made from these pieces of guest code."""
-    blob = region.blob
     sources = [(pc, bytes_at(pieces, pc, size)) for pc, size in region.covered]
-    content = marshal.dumps(
-        (
-            *(blob.code, blob.symbols, blob.relocations),
-            *(region.exits, region.entries, region.instructions, region.unreached, sources),
-        )
-    )
+    content = marshal.dumps((region.plain(), sources))
     source = digest_of(marshal.dumps(sources), 8)
     start = bytes_at(sources, region.head, _START)
     entry = Entry(region.head, start, context, source, len(content))
@@ -225,10 +219,8 @@ class Pack:
 
 def read_region(content: bytes) -> tuple[Region, Pieces]:
     """The region in a pack, and the guest code that it was made from."""
-    *linked, exits, entries, instructions, unreached, sources = marshal.loads(content)
-    covered = [(pc, len(code)) for pc, code in sources]
-    rest = (exits, entries, covered, instructions, unreached)
-    return Region(entries[0], Blob(*linked), *rest), sources
+    plain, sources = marshal.loads(content)
+    return Region.of(plain), sources
 
 
 def open_pack(path: str, key: bytes) -> Pack | None:

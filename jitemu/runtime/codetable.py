@@ -14,6 +14,7 @@ from jitemu.runtime.layouts import (
     EMPTY,
     FLAG_SHARED,
     HASH,
+    MASK_BYTES,
     BlockRecord,
     Control,
     ExitRecord,
@@ -160,8 +161,8 @@ def page_bits(s: RuntimeState, number: int) -> int:
 
 @native
 def page_blocks(s: RuntimeState, number: int, at: int) -> None:
-    """Add to the 64 words at an address: bit n of the first half, a block begins at byte 2n of
-    the page; of the second, the byte is a block's."""
+    """Add to two masks at an address: bit n of the first, a block begins at byte 2n of the page;
+    of the second, the byte is a block's."""
     entry = page_entry(s, number)
     if load64(entry) == 0:
         return
@@ -173,7 +174,7 @@ def page_blocks(s: RuntimeState, number: int, at: int) -> None:
             if load64(record + BlockRecord.PHYSICAL) >> 12 == number:
                 set_bit(s, at, start >> 1)
             while start < load64(node + Node.END):
-                set_bit(s, at + 256, start >> 1)
+                set_bit(s, at + MASK_BYTES, start >> 1)
                 start += 2
         node = load64(node + Node.NEXT)
 

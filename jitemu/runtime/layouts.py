@@ -9,6 +9,8 @@ EMPTY = 0xFFFF_FFFF_FFFF_FFFF
 DELETED = 0xFFFF_FFFF_FFFF_FFFE
 """Keys of table entries.  They are stored inverted, so that fresh memory is an empty table."""
 HASH = 0x9E37_79B9_7F4A_7C15
+MASK_BYTES = 4096 // 2 // 8
+"""A bit for every 2 bytes of a page."""
 
 
 class Control:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jitemu.ir.state import JUMP_SAMPLES
 from jitemu.runtime.engine import PAGE, Processor
+from jitemu.runtime.layouts import MASK_BYTES
 from jitemu.runtime.records import NativeMemory
 
 TYPE_CHECKING = False
@@ -17,16 +18,8 @@ NEAR_PAGES = 2
 MOST_PAGES = 32
 """Of code that is called from these, and from that: about so many pages."""
 _CALLS = 3
-_MASK_BYTES = PAGE // 2 // 8
-
-_buffer: list[NativeMemory] = []
-
-
-def _scratch() -> NativeMemory:
-    """Memory for what native functions answer."""
-    if not _buffer:
-        _buffer.append(NativeMemory(PAGE))
-    return _buffer[0]
+_answer = NativeMemory(PAGE)
+"""What native functions fill, for whoever has the lock of the space's code."""
 
 
 def called_pages(block: Record, processor: Processor) -> set[int]:
@@ -36,13 +29,12 @@ def called_pages(block: Record, processor: Processor) -> set[int]:
     if processor.paged:
         return {middle}
     found = set(range(middle - NEAR_PAGES, middle + NEAR_PAGES + 1))
-    words, room = _scratch().words, PAGE // 8
     last = found
     for _ in range(_CALLS):
         targets: set[int] = set()
         for number in last:
-            count = processor.native("page_targets", number, _scratch().address, room)
-            targets.update(words[:count].tolist())
+            count = processor.native("page_targets", number, _answer.address, PAGE // 8)
+            targets.update(_answer.words[:count].tolist())
         last = targets - found
         if not last or len(found) + len(last) > MOST_PAGES:
             break
@@ -54,15 +46,15 @@ def reached_code(
     block: Record, pages: Collection[int], processor: Processor
 ) -> dict[int, tuple[int, int]]:
     """For ``Request.reached``: which code of some pages, near a block's, has run."""
-    space, scratch = processor.space, _scratch()
+    space = processor.space
     distance = block.physical // PAGE - space.guest.address_of(block.pc) // PAGE
     found: dict[int, tuple[int, int]] = {}
     for number in pages:
-        scratch.bytes[: 2 * _MASK_BYTES] = bytes(2 * _MASK_BYTES)
-        processor.native("page_blocks", number + distance, scratch.address)
-        masks = scratch.bytes[: 2 * _MASK_BYTES]
-        begins = int.from_bytes(masks[:_MASK_BYTES], "little")
-        inside = int.from_bytes(masks[_MASK_BYTES:], "little")
+        masks = _answer.bytes[: 2 * MASK_BYTES]
+        masks[:] = bytes(len(masks))
+        processor.native("page_blocks", number + distance, _answer.address)
+        begins = int.from_bytes(masks[:MASK_BYTES], "little")
+        inside = int.from_bytes(masks[MASK_BYTES:], "little")
         lifted = space.lifted.get(number + distance, 0)
         found[number] = begins | lifted, inside | lifted
     return found

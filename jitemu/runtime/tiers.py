@@ -5,7 +5,7 @@ from __future__ import annotations
 import _thread
 import time
 
-from jitemu.backend_llvm.objects import Blob, Region
+from jitemu.backend_llvm.objects import Region
 from jitemu.backend_llvm.packs import bytes_at, context_of
 from jitemu.runtime.engine import PAGE, CodeSpace, Processor
 from jitemu.runtime.exits import REQUEST_SAMPLE
@@ -258,10 +258,9 @@ class Tiers:
             pages = called_pages(block, processor)
             job.pieces = job.read(pages)
             reached = reached_code(block, pages, processor)
-        made = None
-        if job.young:
-            made = self.space.heads.union(j.region.head for j in self.done if j.region)
-        return (block.pc, *job.profile, reached, made and frozenset(made), job.pieces)
+        heads = self.space.heads.union(j.region.head for j in self.done if j.region)
+        made = frozenset(heads) if job.young else None
+        return (block.pc, *job.profile, reached, made, job.pieces)
 
     def _send_next(self) -> None:
         """Give the idle worker its next job.  One at a time: the guest never waits for it,
@@ -301,9 +300,8 @@ class Tiers:
             if isinstance(message, str):
                 self.failures.append(message)
             elif message and job is not None:
-                *linked, head, exits, entries, covered, instructions, unreached, seconds = message
-                rest = (exits, entries, covered, instructions, unreached)
-                job.region = Region(head, Blob(*linked), *rest)
+                plain, seconds = message
+                job.region = Region.of(plain)
                 self.compiled += 1
                 self.compile_seconds += seconds
                 self.done.append(job)

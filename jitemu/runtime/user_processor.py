@@ -12,6 +12,7 @@ from jitemu.runtime.engine import CodeSpace, Processor
 from jitemu.runtime.exits import EXIT_FAULT, EXIT_WRITTEN
 from jitemu.runtime.guest import Guest
 from jitemu.runtime.layouts import FLAG_SHARED, BlockRecord, Control
+from jitemu.runtime.profile import pages_of
 from jitemu.runtime.records import Record
 
 TYPE_CHECKING = False
@@ -202,11 +203,6 @@ class UserSpace(CodeSpace):
             processor.last_fault = None
 
 
-def _pages(covered: list[tuple[int, int]]) -> set[int]:
-    """Numbers of the pages that guest code, (pc, bytes), is in."""
-    return {n for pc, size in covered for n in range(pc // PAGE, (pc + size - 1) // PAGE + 1)}
-
-
 class UserProcessor(Processor):
     """Runs a guest thread."""
 
@@ -233,7 +229,7 @@ class UserProcessor(Processor):
 
     def guard(self, covered: list[tuple[int, int]]) -> bool:
         try:
-            for number in _pages(covered):
+            for number in pages_of(covered):
                 if number not in self.user_space.pages:
                     self.add_page(number)
         except NoCode:
@@ -241,7 +237,7 @@ class UserProcessor(Processor):
         return True
 
     def guarded(self, covered: list[tuple[int, int]]) -> bool:
-        return self.user_space.pages.issuperset(_pages(covered))
+        return self.user_space.pages.issuperset(pages_of(covered))
 
     def guest_bytes(self, record: Record) -> bytes:
         return view_of(self.user_space.memory.base + record.physical, record.size).tobytes()

@@ -108,11 +108,7 @@ def _serve(guest: Guest, message: Any, sink: BinaryIO, store: Store | None) -> N
         return
     if store is not None:
         store.add(context_of(holes, limit, forbidden), region, pieces)
-    blob = region.blob
-    linked = (blob.code, blob.symbols, blob.relocations)
-    made = (region.head, region.exits, region.entries, region.covered)
-    rest = (*made, region.instructions, region.unreached)
-    send(sink, (*linked, *rest, time.process_time() - start))
+    send(sink, (region.plain(), time.process_time() - start))
 
 
 def _next(source: BinaryIO, store: Store | None) -> Any:
