@@ -14,15 +14,21 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from typing import Any, BinaryIO
 
     from jitemu.backend_llvm.upkeep import Store
     from jitemu.runtime.guest import Guest
+else:
+    import _signal as signal
 
 IDLE_SECONDS = 1.0
 """With nothing to do for so long the worker saves what it has compiled."""
 SAVE_SECONDS = 10.0
 """It does so after this time in any case."""
+MOST_SECONDS = 60.0
+"""CPU time for a region.  A worker that takes longer is ended by SIGPROF, inside of LLVM too: it
+would take a processor, and perhaps memory, as long as the guest runs."""
 
 
 def send(stream: BinaryIO, message: Any) -> None:
@@ -67,6 +73,7 @@ def reader(pieces: list[tuple[int, bytes]]) -> Any:
 def main() -> None:
     """Serve requests."""
     os.nice(10)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)  # the guest may ignore it
     gc.disable()  # the definitions stay, and there are many
     from jitemu.backend_llvm.stencilset import number_functions
     from jitemu.backend_llvm.upkeep import Store
@@ -96,6 +103,7 @@ def _serve(guest: Guest, message: Any, sink: BinaryIO, store: Store | None) -> N
     from jitemu.backend_llvm.request import Request
 
     start = time.process_time()
+    signal.setitimer(signal.ITIMER_PROF, MOST_SECONDS)
     head, holes, limit, forbidden, *profile, pieces = message
     request = Request(head, holes, limit, False, frozenset(forbidden), *profile)
     try:

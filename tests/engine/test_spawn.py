@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
+import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import pytest
 
+from jitemu.frontends.riscv.cpu import parse_cpu
 from jitemu.ir.native import REGISTRY
 from jitemu.runtime import spawn
-from jitemu.runtime.worker_process import Worker
+from jitemu.runtime.worker import send
+from jitemu.runtime.worker_process import Worker, model_words
 from tests.native_code import load
 
 
@@ -79,6 +83,34 @@ def test_threads_that_want_the_lock(function: int) -> None:
         os.close(source)
         for thread in threads:
             thread.join()
+
+
+ENDLESS = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+from jitemu.backend_llvm import regions
+from jitemu.runtime import worker
+worker.MOST_SECONDS = 0.2
+regions.compile_region = lambda *_: sum(iter(int, 1))
+worker.main()
+"""
+
+
+def test_a_worker_that_does_not_end() -> None:
+    """It is ended, though the guest ignores the signal."""
+    cpu = parse_cpu("rv64")
+    messages = io.BytesIO()
+    send(messages, ("riscv64-user", model_words(cpu), "", ""))
+    send(messages, (0, {}, 1, [], {}, False, {}, None, None, []))
+    before = signal.signal(signal.SIGPROF, signal.SIG_IGN)
+    try:
+        command = [sys.executable, "-I", "-c", ENDLESS]
+        done = subprocess.run(
+            command, input=messages.getvalue(), capture_output=True, timeout=60, check=False
+        )
+    finally:
+        signal.signal(signal.SIGPROF, before)
+    assert (done.returncode, done.stdout) == (-signal.SIGPROF, b""), done.stderr
 
 
 def test_a_dead_worker_sends_no_signal() -> None:
