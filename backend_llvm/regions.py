@@ -19,6 +19,7 @@ from jitemu.backend_llvm.lifting import Lifted, Lifter, lift
 from jitemu.backend_llvm.loops import Place, find_loops
 from jitemu.backend_llvm.lowering import declarations
 from jitemu.backend_llvm.objects import Blob, Region, read_object
+from jitemu.backend_llvm.polls import polled_edges
 from jitemu.backend_llvm.request import ReadCode, Request
 from jitemu.backend_llvm.stencils import METADATA, Target
 from jitemu.backend_llvm.window_lowering import plain_label
@@ -40,6 +41,7 @@ class RegionLowering(AccessLowering):
         loops = find_loops(edges, [(0, pc) for pc in entries], lifter.goes_back)
         self.counted = find_counted(self.lifted, edges, loops)
         """By the branch back."""
+        self.polled = polled_edges(edges, lifter.goes_back, loops, self.counted)
         self.limits = {loop.head: loop for loop in self.counted.values()}
         self.plan_windows(edges, loops, self.counted, lifter.goes_on)
         self.unrolled: list[int] = []
@@ -91,8 +93,8 @@ class RegionLowering(AccessLowering):
         return self._way([own], place)
 
     def _way(self, sources: list[Place], place: Place) -> str:
-        """The label of an instruction for those that go there: back, they look for requests."""
-        if any(self.lifter.goes_back(source, place) for source in sources):
+        """The label of an instruction for those that go there, by a look for requests or not."""
+        if any((source, place) in self.polled for source in sources):
             self.pending.setdefault(place, set()).update(sources)
             return f"back.{_name(place)}"
         return f"pc.{_name(place)}"
