@@ -63,6 +63,8 @@ class Counted:
     """In a chunk."""
     copies: int
     """Iterations that LLVM is to make one."""
+    total: int | None = None
+    """All iterations, if they are known and one chunk (totals.py)."""
 
 
 def find_counted(

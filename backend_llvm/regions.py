@@ -22,6 +22,7 @@ from jitemu.backend_llvm.objects import Blob, Region, read_object
 from jitemu.backend_llvm.polls import polled_edges
 from jitemu.backend_llvm.request import ReadCode, Request
 from jitemu.backend_llvm.stencils import METADATA, Target
+from jitemu.backend_llvm.totals import find_totals
 from jitemu.backend_llvm.window_lowering import plain_label
 from jitemu.ir.code import Op, Value
 from jitemu.isa import Decoder
@@ -38,12 +39,16 @@ class RegionLowering(AccessLowering):
         edges = {place: lifter.edges(place) for place in lifter.lifted}
         super().__init__(target, request, lifter.lifted, edges, entries)
         self.lifter = lifter
-        loops = find_loops(edges, [(0, pc) for pc in entries], lifter.goes_back)
-        self.counted = find_counted(self.lifted, edges, loops)
+        heads = [(0, pc) for pc in entries]
+        loops = find_loops(edges, heads, lifter.goes_back)
+        counted = find_counted(self.lifted, edges, loops)
+        self.polled = polled_edges(edges, lifter.goes_back, loops, counted)
+        self.plan_windows(edges, loops, counted, lifter.goes_on)
+        whole = {latch for latch, loop in counted.items() if not self.shortens(loop.head)}
+        totals = find_totals(counted, loops, self.lifted, edges, heads)
+        self.counted = counted | {latch: totals[latch] for latch in whole & totals.keys()}
         """By the branch back."""
-        self.polled = polled_edges(edges, lifter.goes_back, loops, self.counted)
         self.limits = {loop.head: loop for loop in self.counted.values()}
-        self.plan_windows(edges, loops, self.counted, lifter.goes_on)
         self.unrolled: list[int] = []
         """Of each loop that LLVM is told to unroll: how many iterations become one."""
         self.exits: dict[int, set[Place]] = {}
@@ -133,9 +138,15 @@ class RegionLowering(AccessLowering):
 
     def _limit(self, loop: Counted) -> None:
         """At a counted loop's head: compute the limit or length of a chunk, and begin it."""
+        name = _name(loop.head)
+        if loop.total is not None:
+            self.find_steady(loop.head, str(loop.total))
+            self.put(f"store i64 {loop.total}, ptr %limit.{name}")
+            self.put(f"br label %chunk.{name}\nchunk.{name}:")
+            return
         fixed = isinstance(loop.bound, int)
         bound = self.signed(loop.bound & MASK64) if fixed else self.read(loop.bound)
-        name, start = _name(loop.head), self.read(loop.register)
+        start = self.read(loop.register)
         if isinstance(loop.step, int):
             self.lines += count_text(loop, start, bound, f"next.{name}")
         else:

@@ -66,6 +66,10 @@ class WindowLowering(BoundaryLowering):
     def _name(self, window: Window, distance: str) -> None:
         self.put(f"{window.distance} = getelementptr i8, ptr {distance}, i64 0")
 
+    def shortens(self, head: Place) -> bool:
+        """Windows that end may end a chunk of the loop with this head."""
+        return any(steady.step for steady in self.steady.get(head, ()))
+
     def find_steady(self, head: Place, chunk: str) -> str:
         """Before a chunk of a loop with this head, find windows; the iterations for which they
         and the chunk last."""
