@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from jitemu.backend_llvm.conditions import EQUAL, GREATER, LESS, Comparison, Conditions, ways
-from jitemu.backend_llvm.loops import Loop, Place
+from jitemu.backend_llvm.loops import Loop, Place, leads_to
 from jitemu.backend_llvm.narrow import Register, register_of
 from jitemu.ir.code import Block, Op, Value
 
@@ -256,19 +256,11 @@ def passed_once(
 ) -> bool:
     """Every way through the loop passes the place, and passes it once."""
 
-    def reaches(start: Place, end: Place, but: Place | None) -> bool:
-        seen, work = {start}, [start]
-        while work:
-            at = work.pop()
-            for other in edges[at]:
-                if other not in body or other == but or (at, other) == (latch, head):
-                    continue
-                if other == end:
-                    return True
-                if other not in seen:
-                    seen.add(other)
-                    work.append(other)
-        return False
+    def following(at: Place, but: Place | None) -> list[Place]:
+        ways = [other for other in edges[at] if other in body and other != but]
+        return [other for other in ways if (at, other) != (latch, head)]
 
-    around = place != head and (head == latch or reaches(head, latch, place))
-    return not around and not reaches(place, place, None)
+    around = place != head and (
+        head == latch or leads_to(head, latch, lambda at: following(at, place))
+    )
+    return not around and not leads_to(place, place, lambda at: following(at, None))

@@ -36,14 +36,34 @@ class Loop:
 GoesBack = Callable[[Place, Place], bool]
 
 
+def sources_of(edges: Mapping[Place, Iterable[Place]]) -> dict[Place, list[Place]]:
+    """By place: those that control comes from."""
+    found: dict[Place, list[Place]] = {place: [] for place in edges}
+    for place, following in edges.items():
+        for other in following:
+            found[other].append(place)
+    return found
+
+
+def leads_to(start: Place, end: Place, following: Callable[[Place], Iterable[Place]]) -> bool:
+    """There is a way of one step or more from a place to another, or to itself."""
+    seen = set[Place]()
+    work = [start]
+    while work:
+        for other in following(work.pop()):
+            if other == end:
+                return True
+            if other not in seen:
+                seen.add(other)
+                work.append(other)
+    return False
+
+
 def find_loops(
     edges: Mapping[Place, list[Place]], entries: Iterable[Place], goes_back: GoesBack
 ) -> list[Loop]:
     """The loops of edges back that are entered at their heads only."""
-    before: dict[Place, list[Place]] = {place: [] for place in edges}
-    for place, following in edges.items():
-        for other in following:
-            before[other].append(place)
+    before = sources_of(edges)
     found: list[Loop] = []
     for latch, following in edges.items():
         for head in following:

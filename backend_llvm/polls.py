@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from jitemu.backend_llvm.loops import GoesBack, Loop, Place
+from jitemu.backend_llvm.loops import GoesBack, Loop, Place, leads_to
 
 Edge = tuple[Place, Place]
 
@@ -30,24 +30,11 @@ def polled_edges(
     bodies = [loop.body for loop in loops]
     back.sort(key=lambda edge: sum(edge[0] in body for body in bodies), reverse=True)
     polled = set(back)
-    for edge in back:
-        if edge[0] not in needed and not _leads_to(edge[1], edge[0], edges, polled):
-            polled.remove(edge)
+
+    def unseen(place: Place) -> list[Place]:
+        return [other for other in edges[place] if (place, other) not in polled]
+
+    for latch, head in back:
+        if latch not in needed and latch != head and not leads_to(head, latch, unseen):
+            polled.remove((latch, head))
     return polled
-
-
-def _leads_to(
-    start: Place, end: Place, edges: Mapping[Place, Sequence[Place]], polled: set[Edge]
-) -> bool:
-    """There is a way from the one place to the other without a look."""
-    seen = {start}
-    work = [start]
-    while work:
-        place = work.pop()
-        if place == end:
-            return True
-        for other in edges[place]:
-            if other not in seen and (place, other) not in polled:
-                seen.add(other)
-                work.append(other)
-    return False

@@ -44,9 +44,8 @@ class RegionLowering(AccessLowering):
         counted = find_counted(self.lifted, edges, loops)
         self.polled = polled_edges(edges, lifter.goes_back, loops, counted)
         self.plan_windows(edges, loops, counted, lifter.goes_on)
-        whole = {latch for latch, loop in counted.items() if not self.shortens(loop.head)}
-        totals = find_totals(counted, loops, self.lifted, edges, heads)
-        self.counted = counted | {latch: totals[latch] for latch in whole & totals.keys()}
+        whole = {latch: loop for latch, loop in counted.items() if not self.shortens(loop.head)}
+        self.counted = counted | find_totals(whole, loops, self.lifted, edges, heads)
         """By the branch back."""
         self.limits = {loop.head: loop for loop in self.counted.values()}
         self.unrolled: list[int] = []
@@ -140,7 +139,7 @@ class RegionLowering(AccessLowering):
         """At a counted loop's head: compute the limit or length of a chunk, and begin it."""
         name = _name(loop.head)
         if loop.total is not None:
-            self.find_steady(loop.head, str(loop.total))
+            self.find_steady(loop.head, str(loop.total))  # shortens nothing
             self.put(f"store i64 {loop.total}, ptr %limit.{name}")
             self.put(f"br label %chunk.{name}\nchunk.{name}:")
             return

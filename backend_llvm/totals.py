@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from jitemu.backend_llvm.counted import Counted, Item
-from jitemu.backend_llvm.loops import Loop, Place
+from jitemu.backend_llvm.loops import Loop, Place, sources_of
 from jitemu.backend_llvm.narrow import Register, register_of
 
 MOST_STRAIGHT = 96
@@ -89,10 +89,7 @@ class _Constants:
         entries: Iterable[Place],
     ) -> None:
         self.items, self.entries = items, set(entries)
-        self.sources: dict[Place, list[Place]] = {place: [] for place in edges}
-        for place, following in edges.items():
-            for other in following:
-                self.sources[other].append(place)
+        self.sources = sources_of(edges)
 
     def before(self, loop: Loop, register: Register) -> int | None:
         """The one number that the register holds each time the loop begins, if it is known."""

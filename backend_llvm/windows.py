@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from jitemu.backend_llvm.counted import passed_once
-from jitemu.backend_llvm.loops import Loop, Place
+from jitemu.backend_llvm.loops import Loop, Place, sources_of
 from jitemu.backend_llvm.moving import Item, Moving
 from jitemu.backend_llvm.narrow import Register, register_of
 from jitemu.ir.code import WIDTHS, Op, Value
@@ -191,13 +191,9 @@ def _before(
     edges: Mapping[Place, list[Place]], starts: list[Place], goes_on: Callable[[Place, Place], bool]
 ) -> dict[Place, Place]:
     """By place: the only one before it, if control always goes on from that."""
-    found: dict[Place, list[Place]] = {}
-    for place, following in edges.items():
-        for other in following:
-            found.setdefault(other, []).append(place)
     return {
         place: others[0]
-        for place, others in found.items()
+        for place, others in sources_of(edges).items()
         if len(others) == 1 and place not in starts and goes_on(others[0], place)
     }
 

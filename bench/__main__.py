@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     size = parser.add_mutually_exclusive_group()
     for scale, about in (
         ("quick", "small sizes, no first unmeasured run"),
-        ("long", "sizes of about 10 s under QEMU"),
+        ("long", "sizes of some 10 s and more under QEMU"),
     ):
         size.add_argument(f"--{scale}", dest="scale", action="store_const", const=scale, help=about)
     parser.set_defaults(scale="normal")

@@ -8,12 +8,13 @@ import time
 
 import pytest
 
-from jitemu.backend_llvm import regions
+from jitemu.backend_llvm.counted import Counted
 from jitemu.frontends.riscv.i import EXIT_BREAKPOINT
 from jitemu.runtime.exits import EXIT_REQUESTED
 from tests.engine.executors import UserMode, user_mode
 from tests.engine.guest_code import Program, put_code, record_at, register, set_registers
 from tests.engine.image import BLOCKS
+from tests.engine.noted import noted_loops
 
 A0, A1, A2, A3, A4, A5 = range(10, 16)
 MASK64 = (1 << 64) - 1
@@ -25,18 +26,9 @@ LOOPS = 250
 
 
 @pytest.fixture
-def loops(monkeypatch: pytest.MonkeyPatch) -> list[regions.Counted]:
+def loops(monkeypatch: pytest.MonkeyPatch) -> list[Counted]:
     """The counted loops of all regions that the test makes."""
-    found_loops: list[regions.Counted] = []
-    find = regions.find_counted
-
-    def note(*arguments: object) -> object:
-        found = find(*arguments)  # type: ignore[arg-type]
-        found_loops.extend(found.values())
-        return found
-
-    monkeypatch.setattr(regions, "find_counted", note)
-    return found_loops
+    return noted_loops(monkeypatch, "find_counted")
 
 
 def near_an_edge(rng: random.Random) -> int:
@@ -114,7 +106,7 @@ def test_same_iterations() -> None:
     user.space.flush()
 
 
-def test_entered_in_the_middle(loops: list[regions.Counted]) -> None:
+def test_entered_in_the_middle(loops: list[Counted]) -> None:
     """By a jump that is a call as well: such a loop has no head where a chunk could begin."""
     user = user_mode()
     user.space.flush()
@@ -137,7 +129,7 @@ def test_entered_in_the_middle(loops: list[regions.Counted]) -> None:
 
 
 @pytest.mark.parametrize("step", ["addi", "add", "none"])
-def test_endless_loops_notice_requests(step: str, loops: list[regions.Counted]) -> None:
+def test_endless_loops_notice_requests(step: str, loops: list[Counted]) -> None:
     """Loops that never meet their bound can be stopped."""
     user = user_mode()
     user.space.flush()

@@ -6,13 +6,13 @@ import random
 
 import pytest
 
-from jitemu.backend_llvm import regions
 from jitemu.backend_llvm.counted import Counted
 from jitemu.backend_llvm.totals import iterations_of
 from jitemu.frontends.riscv.i import EXIT_BREAKPOINT
 from tests.engine.executors import UserMode, user_mode
 from tests.engine.guest_code import Program, put_code, record_at, register, set_registers
 from tests.engine.image import BLOCKS
+from tests.engine.noted import noted_loops
 
 A0, A1, A2, A3, A4 = range(10, 15)
 T0 = 5
@@ -26,16 +26,7 @@ STRAIGHT = 6
 @pytest.fixture
 def totals(monkeypatch: pytest.MonkeyPatch) -> list[Counted]:
     """The loops with known iterations of all regions that the test makes."""
-    found_loops: list[Counted] = []
-    find = regions.find_totals
-
-    def note(*arguments: object) -> object:
-        found = find(*arguments)  # type: ignore[arg-type]
-        found_loops.extend(found.values())
-        return found
-
-    monkeypatch.setattr(regions, "find_totals", note)
-    return found_loops
+    return noted_loops(monkeypatch, "find_totals")
 
 
 def nest(rng: random.Random) -> Program:
