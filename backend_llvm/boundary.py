@@ -1,24 +1,25 @@
 """A region's boundary: guest registers become LLVM variables at its entries, and are written
 back at its exits.
 
-A register that the region does not write has no variable: it is read from the state where it
-is needed, and an exit writes back only what may have been written on a way to it.  Short
-visits of a large region therefore move few registers.
+What the region does not write is read from the state where it is needed, and an exit writes back
+only what may have been written on a way to it.  Short visits of a large region therefore move
+few registers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
-from jitemu.backend_llvm.banks import UNCHANGED, Banks, Unit
+from jitemu.backend_llvm.banks import Banks, Unit
 from jitemu.backend_llvm.convention import CC, MAX_PINNED, arguments, parameters
 from jitemu.backend_llvm.lifting import Lifted
 from jitemu.backend_llvm.loops import Place
-from jitemu.backend_llvm.narrow import Register, narrow_registers, register_of
+from jitemu.backend_llvm.narrow import Register, register_of
+from jitemu.backend_llvm.reaching import may_be_written
 from jitemu.backend_llvm.request import Request
-from jitemu.backend_llvm.stencil_keys import Key, Target
-from jitemu.backend_llvm.stencils import StencilLowering
+from jitemu.backend_llvm.stencil_keys import Target
+from jitemu.backend_llvm.variables import VariableLowering
 from jitemu.ir.code import Op
 
 _BACK = "@@WRITEBACK "
@@ -26,42 +27,38 @@ _BACK = "@@WRITEBACK "
 Written = TypeVar("Written", Register, Unit)
 
 
-class BoundaryLowering(StencilLowering):
-    """Lowers entries, exits and the registers' reads and writes between them."""
+class BoundaryLowering(VariableLowering):
+    """Lowers entries and exits."""
 
     def __init__(
         self,
         target: Target,
         request: Request,
         lifted: Mapping[Place, Lifted],
-        edges: Mapping[Place, list[Place]],
+        ways: Mapping[Place, list[Place]],
         entries: list[int],
     ) -> None:
-        super().__init__(target, Key("region", ""), (), cold=False)
+        super().__init__(target, lifted, ways, [(0, pc) for pc in entries])
         self.branches = True
         self.request = request
-        self.lifted = lifted
         self.entries = entries
-        codes = {place: item.code.ops for place, item in lifted.items()}
         self.banks = Banks(target, [item.code for item in lifted.values()])
-        self.narrow = narrow_registers(item.code for item in lifted.values())
-        sets = {p: {register_of(o) for o in ops if o.name == "set"} for p, ops in codes.items()}
         units = {
             p: {self.banks.unit_of(o)[0] for o in ops if o.name == "vset"}
-            for p, ops in codes.items()
+            for p, ops in self.codes.items()
         }
-        self.written = frozenset[Register]().union(*sets.values())
-        self._written_before = may_be_written(sets, edges)
-        self._units_before = may_be_written(units, edges)
-        self._unwritten = unwritten_at(codes, sets, edges, [(0, pc) for pc in entries])
-        self.place: Place = (0, request.head)
-        """The instruction that is being lowered."""
-        self._read_at: dict[Register, set[Place]] = {}
+        self._written_before = may_be_written(self.sets, ways)
+        self._units_before = may_be_written(units, ways)
+        if target.mode == "system":  # any access may leave, for one place
+            self.widths.settle_everywhere()
+        else:
+            self.widths.settle(request.seen)
         self.exit_sources: dict[str, set[Place]] = {}
         """By the label of an exit: the instructions that control comes from."""
+        self._exit_wide: dict[str, int] = {}
+        """By the label of an exit: what may be wide there."""
         self.settings: set[tuple[str, int]] = set()
         """(word of the state, bits that must be 0 in it)"""
-        self.registers: set[Register] = set()
         self.registers.update((target.pinned_class, pin) for pin in target.pinned)
         assert len(target.pinned) <= MAX_PINNED
         self.parameters = parameters(len(target.pinned) + 1)
@@ -74,55 +71,9 @@ class BoundaryLowering(StencilLowering):
         self.settings.add((str(op.attrs[0]), op.args[0].const or 0))
         return "false"
 
-    # Registers are variables
-
-    @staticmethod
-    def _variable(kind: object, index: object) -> str:
-        return f"%{kind}.{index}"
-
-    def op_get(self, op: Op) -> str:
-        register = register_of(op)
-        self.registers.add(register)
-        return self.read(register)
-
-    def read(self, register: Register) -> str:
-        """A register's 64-bit value, for the instruction that is being lowered."""
-        self._read_at.setdefault(register, set()).add(self.place)
-        return self._value(register)
-
-    def _value(self, register: Register) -> str:
-        name, tag = self._variable(*register), ""
-        if not self._has_variable(register):
-            name, tag = f"{name}.at", f", {UNCHANGED}"
-        if not self._is_short(register):
-            return self.temp(f"load i64, ptr {name}{tag}")
-        half = self.temp(f"load i32, ptr {name}{tag}")
-        return self.temp(f"{self._extension(register)} i32 {half} to i64")
-
-    def _has_variable(self, register: Register) -> bool:
-        return register in self.written or self.is_pinned(register)
-
-    def _is_short(self, register: Register) -> bool:
-        """Its variable has 32 bits."""
-        return register in self.narrow or self._is_word(register)
-
-    def _is_word(self, register: Register) -> bool:
-        kind, index = register
-        return index < self.target.classes[kind].words
-
-    def _extension(self, register: Register) -> str:
-        """How the variable becomes the register's 64 bits."""
-        return "zext" if self._is_word(register) else "sext"
-
     def op_set(self, op: Op) -> None:
-        register, value = register_of(op), self.ref(op.args[0])
-        self._note(register, value)
-        self.registers.add(register)
-        name = self._variable(*register)
-        if self._is_short(register):
-            self.put(f"store i32 {self.temp(f'trunc i64 {value} to i32')}, ptr {name}")
-        else:
-            self.put(f"store i64 {value}, ptr {name}")
+        self._note(register_of(op), self.ref(op.args[0]))
+        super().op_set(op)
 
     def op_vget(self, op: Op) -> str:
         return self.banks.get(self, op)
@@ -149,19 +100,15 @@ class BoundaryLowering(StencilLowering):
                 place = ("scratch", self.target.pinned.index(register[1]))
             self.put(f"store i64 {value}, ptr {self.word(*place)}")
 
-    def is_pinned(self, register: Register) -> bool:
-        """It is in a host register outside of regions."""
-        kind, index = register
-        return kind == self.target.pinned_class and index in self.target.pinned
-
     # Exits
 
     def reload(self, label: str, sources: Iterable[Place]) -> None:
         """At an exit, named by its label: write the state's registers back and take the pinned
         ones for a tail call."""
         self.exit_sources.setdefault(label, set()).update(sources)
+        self._exit_wide[label] = self.wide
         self.put(_BACK + label)
-        pinned = [self._value((self.target.pinned_class, r)) for r in self.target.pinned]
+        pinned = [self.value((self.target.pinned_class, r)) for r in self.target.pinned]
         self.pins = [*pinned, "undef"]
 
     def with_exits(self, lines: Iterable[str]) -> list[str]:
@@ -176,19 +123,20 @@ class BoundaryLowering(StencilLowering):
 
     def _writeback(self, label: str) -> list[str]:
         sources = self.exit_sources[label]
+        self.wide = self._exit_wide[label]
         lines: list[str] = []
         for register in _all(self._written_before, sources):
             if self.is_pinned(register):
                 continue
-            name = self._variable(*register)
+            name, at = self.variable(register), self.in_state(register)
             self.temps += 1
             value = f"%w{self.temps}"
-            if self._is_short(register):
+            if self.is_short(register):
                 lines.append(f"{value}.n = load i32, ptr {name}")
-                lines.append(f"{value} = {self._extension(register)} i32 {value}.n to i64")
+                lines.append(f"{value} = {self.extension(register)} i32 {value}.n to i64")
             else:
                 lines.append(f"{value} = load i64, ptr {name}")
-            lines.append(f"store i64 {value}, ptr {name}.at, !alias.scope !12, !noalias !11")
+            lines.append(f"store i64 {value}, ptr {at}, !alias.scope !12, !noalias !11")
         return lines + self.banks.back(self, _all(self._units_before, sources))
 
     # Entries
@@ -198,28 +146,18 @@ class BoundaryLowering(StencilLowering):
         lines: list[str] = []
         checks: list[str] = []
         for register in sorted(self.registers):
-            name = self._variable(*register)
+            at = self.in_state(register)
             if self.is_pinned(register):
                 value = f"%p{self.target.pinned.index(register[1])}"
-                lines += self._noted_at_entry(name, value, register)
+                lines += self._noted_at_entry(at, value, register)
             else:
+                value = f"{at}.in"
                 offset = self.target.layout.of(*register)
-                lines.append(f"{name}.at = getelementptr i8, ptr %s, i64 {offset}")
-                if not self._has_variable(register):
+                lines.append(f"{at} = getelementptr i8, ptr %s, i64 {offset}")
+                if not self.has_variable(register):
                     continue
-                lines.append(f"{name}.in = load i64, ptr {name}.at, !alias.scope !12, !noalias !11")
-                value = f"{name}.in"
-            narrow = self._is_short(register)
-            lines.append(f"{name} = alloca {'i32' if narrow else 'i64'}")
-            if narrow:
-                lines.append(f"{name}.n = trunc i64 {value} to i32")
-                if not self._is_word(register) and self._value_matters(register):
-                    lines.append(f"{name}.s = sext i32 {name}.n to i64")
-                    lines.append(f"{name}.d = xor i64 {name}.s, {value}")
-                    checks.append(f"{name}.d")
-                lines.append(f"store i32 {name}.n, ptr {name}")
-            else:
-                lines.append(f"store i64 {value}, ptr {name}")
+                lines.append(f"{value} = load i64, ptr {at}, !alias.scope !12, !noalias !11")
+            lines += self._enter(register, value, checks)
         lines += self.banks.entry()
         for number, (name, bits) in enumerate(sorted(self.settings)):
             at, word = f"%setting.{number}.at", f"%setting.{number}"
@@ -232,15 +170,31 @@ class BoundaryLowering(StencilLowering):
         lines += self._switch("pc.0")
         return lines
 
+    def _enter(self, register: Register, value: str, checks: list[str]) -> list[str]:
+        """A register's value into its variables."""
+        wide, short = (self.variable_name(register, short) for short in (False, True))
+        lines: list[str] = []
+        if wide in self.variables:
+            lines.append(f"{wide} = alloca i64\nstore i64 {value}, ptr {wide}")
+        if short not in self.variables:
+            return lines
+        lines.append(f"{short} = alloca i32\n{short}.n = trunc i64 {value} to i32")
+        lines.append(f"store i32 {short}.n, ptr {short}")
+        if register in self.widths.narrow and self._value_matters(register):
+            lines.append(f"{short}.s = sext i32 {short}.n to i64")
+            lines.append(f"{short}.d = xor i64 {short}.s, {value}")
+            checks.append(f"{short}.d")
+        return lines
+
     def _value_matters(self, register: Register) -> bool:
         """What a register holds at an entry may be read, or written back at an exit."""
-        read = set(self._read_at.get(register, ()))
+        read = set(self.read_at.get(register, ()))
         for sources in self.exit_sources.values():
             if self.is_pinned(register) or any(
                 register in self._written_before[place] for place in sources
             ):
                 read |= sources
-        return any(register in self._unwritten.get(place, ()) for place in read)
+        return any(register in self.unwritten.get(place, ()) for place in read)
 
     def _noted_at_entry(self, name: str, value: str, register: Register) -> list[str]:
         if not self.exact:
@@ -292,42 +246,6 @@ class BoundaryLowering(StencilLowering):
                 "}",
             ]
         return lines
-
-
-def may_be_written(
-    own: Mapping[Place, set[Written]], edges: Mapping[Place, list[Place]]
-) -> dict[Place, set[Written]]:
-    """By place: what its instruction writes, or another on some way to it."""
-    found = {place: set(written) for place, written in own.items()}
-    work = list(own)
-    while work:
-        place = work.pop()
-        for other in edges[place]:
-            if not found[place] <= found[other]:
-                found[other] |= found[place]
-                work.append(other)
-    return found
-
-
-def unwritten_at(
-    codes: Mapping[Place, Sequence[Op]],
-    sets: Mapping[Place, set[Register]],
-    edges: Mapping[Place, list[Place]],
-    entries: Iterable[Place],
-) -> dict[Place, set[Register]]:
-    """By place: the registers that may still hold there what they did at an entry, of those
-    that are written anywhere.  Places that no entry leads to are missing."""
-    found = {place: set[Register]().union(*sets.values()) for place in entries}
-    work = list(found)
-    while work:
-        place = work.pop()
-        skipped = any(op.name == "skip" for op in codes[place])
-        left = found[place] if skipped else found[place] - sets[place]
-        for other in edges[place]:
-            if other not in found or not left <= found[other]:
-                found.setdefault(other, set()).update(left)
-                work.append(other)
-    return found
 
 
 def _all(written: Mapping[Place, set[Written]], places: Iterable[Place]) -> list[Written]:

@@ -7,7 +7,7 @@ into the runtime (CSRs, system calls) are not lifted: the region ends before the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from jitemu.backend_llvm.accesses import AccessLowering
@@ -37,7 +37,7 @@ class RegionLowering(AccessLowering):
         self, target: Target, request: Request, lifter: Lifter, entries: list[int]
     ) -> None:
         edges = {place: lifter.edges(place) for place in lifter.lifted}
-        super().__init__(target, request, lifter.lifted, edges, entries)
+        super().__init__(target, request, lifter.lifted, _with_exits(lifter, edges), entries)
         self.lifter = lifter
         heads = [(0, pc) for pc in entries]
         loops = find_loops(edges, heads, lifter.goes_back)
@@ -93,21 +93,21 @@ class RegionLowering(AccessLowering):
         place, own = (self.frame, pc), (self.frame, self.current)
         if place not in self.lifted:
             self.exits.setdefault(pc, set()).add(own)
-            return f"out.{pc:x}"
+            return self.way(f"out.{pc:x}", _outside(pc))
         return self._way([own], place)
 
     def _way(self, sources: list[Place], place: Place) -> str:
         """The label of an instruction for those that go there, by a look for requests or not."""
         if any((source, place) in self.polled for source in sources):
             self.pending.setdefault(place, set()).update(sources)
-            return f"back.{_name(place)}"
-        return f"pc.{_name(place)}"
+            return self.way(f"back.{_name(place)}", place)
+        return self.way(f"pc.{_name(place)}", place)
 
     def op_jump(self, op: Op) -> None:
         target = op.args[0].const or 0
         frame = self.item.frame if self.item is not None else None
         if frame is not None and (frame, target) in self.lifted:
-            self.put(f"br label %pc.{_name((frame, target))}")
+            self.put(f"br label %{self._way([], (frame, target))}")
         else:
             self.put(f"br label %{self._go(target)}")
 
@@ -132,7 +132,8 @@ class RegionLowering(AccessLowering):
             value, step = self.read(loop.register), self.read(loop.step)
             self.lines += compare_text(loop, value, step, limit, goes_on)
         unrolled = self._unrolled(loop.copies)
-        self.put(f"br i1 %{goes_on}, label %chunk.{name}, label %{out}, !prof !7{unrolled}")
+        chunk = self.way(f"chunk.{name}", loop.head)
+        self.put(f"br i1 %{goes_on}, label %{chunk}, label %{out}, !prof !7{unrolled}")
         self.put(f"{out}:")
 
     def _limit(self, loop: Counted) -> None:
@@ -149,10 +150,10 @@ class RegionLowering(AccessLowering):
         if isinstance(loop.step, int):
             self.lines += count_text(loop, start, bound, f"next.{name}")
         else:
-            if loop.step in self.written and not self._is_short(loop.step):
+            if loop.step in self.written and not self.is_short(loop.step):
                 # or LLVM would have its multiples as variables of the loop around
                 same = self.temp(f'call i64 asm "", "=r,0"(i64 {self.read(loop.step)})')
-                self.put(f"store i64 {same}, ptr {self._variable(*loop.step)}")
+                self.put(f"store i64 {same}, ptr {self.variable(loop.step)}")
             self.lines += limit_text(loop, start, self.read(loop.step), bound, f"next.{name}")
         chunk = self.find_steady(loop.head, f"%next.{name}")
         # LLVM shall not take the limit apart again in the loop
@@ -179,12 +180,14 @@ class RegionLowering(AccessLowering):
         target, own = self.ref(op.args[0]), (self.frame, self.current)
         if self.lifter.shares_switch(own):
             self.switched.append(own)
-            self.put(f"store i64 {target}, ptr %target\nbr label %switch")
+            self.put(f"store i64 {target}, ptr %target")
+            self.put(f"br label %{self.way('switch', _SWITCH)}")
             return
         for back in self.lifter.jumps_from(own):
             elsewhere = self.label()
             same = self.temp(f"icmp eq i64 {target}, {self.signed(back[1])}")
-            label = f"pc.{_name(back)}" if back[0] != self.frame else self._go(back[1])
+            inside = back[0] == self.frame
+            label = self._go(back[1]) if inside else self._way([], back)
             self.put(f"br i1 {same}, label %{label}, label %{elsewhere}")
             self.put(f"{elsewhere}:")
         self._leave_for(target, [own])
@@ -213,6 +216,7 @@ class RegionLowering(AccessLowering):
 
     def _switch_jump(self) -> None:
         """The jump of all those with many likely targets."""
+        self.begin(_SWITCH)
         other = self.label()
         cases = " ".join(
             f"i64 {self.signed(place[1])}, label %{self._way(self.switched, place)}"
@@ -233,7 +237,7 @@ class RegionLowering(AccessLowering):
         """LLVM text of the region's function."""
         for place, item in self.lifted.items():
             self.item = item
-            self.place = place
+            self.begin(place)
             self.frame, pc = place
             self.current, self.following = pc, item.following
             self.put(f"pc.{_name(place)}:")
@@ -263,6 +267,7 @@ class RegionLowering(AccessLowering):
             self._switch_jump()
         for place, sources in sorted(self.pending.items()):
             out, name = self.label(), _name(place)
+            self.begin(place)
             self.put(f"back.{name}:")
             self.put(f"br i1 {self._requested()}, label %{out}, label %pc.{name}, !prof !8")
             self.put(f"{out}:")
@@ -270,6 +275,7 @@ class RegionLowering(AccessLowering):
             self.set_word("pc", self.signed(place[1]))
             self.tail_word("look", self.pins)
         for number, (pc, sources) in enumerate(self.exits.items()):
+            self.begin(_outside(pc))
             self.put(f"out.{pc:x}:")
             self.reload(f"out.{pc:x}", sources)
             if pc in self.lifter.around:
@@ -277,14 +283,39 @@ class RegionLowering(AccessLowering):
             self.put(f'musttail call {CC} void @"exit.{number}"({arguments(self.pins)})')
             self.put("ret void")
         for place in self.looks_at():
+            self.begin(place)
             self.put(f"{plain_label(place)}:")
             self.reload(plain_label(place), [place])
             self.set_word("pc", self.signed(place[1]))
             self.tail_word("plain", self.pins)
+        self.lines += self.ways()
         if self.target.mode == "system":
             self.put("trap:")
             self.reload("trap", self.lifted)
             self.tail_word("dispatch", self.pins)
+
+
+_SWITCH = -1, 0
+"""Where the jumps that share the switch meet."""
+
+
+def _outside(pc: int) -> Place:
+    """The exit to a guest address."""
+    return -2, pc
+
+
+def _with_exits(lifter: Lifter, edges: Mapping[Place, list[Place]]) -> dict[Place, list[Place]]:
+    """Where control goes from each place, exits and what jumps share included."""
+    found = {place: list(others) for place, others in edges.items()}
+    for place, item in lifter.lifted.items():
+        for pc in (*item.successors, *([] if item.call is None else [item.call])):
+            if (place[0], pc) not in edges:
+                found[place].append(_outside(pc))
+        if lifter.shares_switch(place):
+            found[place].append(_SWITCH)
+            found[_SWITCH] = lifter.table_targets
+    outside = {other for others in found.values() for other in others if other not in found}
+    return found | {place: [] for place in outside}
 
 
 def _name(place: Place) -> str:

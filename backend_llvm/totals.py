@@ -1,4 +1,5 @@
-"""Counted loops whose iterations are known before they run: ``for (i = 0; i < 32; i++)``.
+"""Counted loops whose iterations are known before they run: ``for (i = 0; i < 32; i++)``, or the
+same by a pointer from the beginning of something to its end.
 
 One chunk is all of such a loop then, without a look for requests, and LLVM is told its length.
 """
@@ -12,6 +13,7 @@ from dataclasses import replace
 from jitemu.backend_llvm.counted import Counted, Item
 from jitemu.backend_llvm.loops import Loop, Place, sources_of
 from jitemu.backend_llvm.narrow import Register, register_of
+from jitemu.ir.code import Value
 
 MOST_STRAIGHT = 96
 """Guest instructions at most of all iterations that become straight code."""
@@ -23,6 +25,10 @@ _HOLDS = {
     "ge": operator.ge,
 }
 _MASK64 = (1 << 64) - 1
+MOST_STEPS = 1000
+"""Places that are looked at for what a loop begins with."""
+Sum = tuple[Register | None, int]
+"""What a register holds and a number added, or the number alone."""
 
 
 def find_totals(
@@ -35,11 +41,11 @@ def find_totals(
     """Those of the counted loops whose total is known, with it, by the places of their branches
     back."""
     by_way_back = {(loop.latch, loop.head): loop for loop in loops}
-    constants = _Constants(items, edges, entries)
+    beginnings = _Beginnings(items, edges, entries)
     found: dict[Place, Counted] = {}
     for latch, loop in counted.items():
         around = by_way_back[latch, loop.head]
-        total = _total(loop, around, constants)
+        total = _total(loop, around, beginnings)
         if total is not None:
             straight = not around.nests and total * len(around.body) <= MOST_STRAIGHT
             copies = total if straight else loop.copies
@@ -47,16 +53,18 @@ def find_totals(
     return found
 
 
-def _total(loop: Counted, around: Loop, constants: _Constants) -> int | None:
+def _total(loop: Counted, around: Loop, beginnings: _Beginnings) -> int | None:
     if not isinstance(loop.step, int):
         return None
-    bound = loop.bound
-    if not isinstance(bound, int):
-        bound = constants.before(around, bound)
-    start = constants.before(around, loop.register)
-    if start is None or bound is None:
+    bound = (None, loop.bound) if isinstance(loop.bound, int) else (loop.bound, 0)
+    found = beginnings.of(around, (loop.register, 0), bound)
+    if loop.relation == "ne" and loop.width == 64 and not loop.is_32:
+        # only the distance counts
+        found = {(None, 0, end - start & _MASK64) for _, start, end in found or ()}
+    if found is None or len(found) != 1:
         return None
-    return iterations_of(loop, start, bound)
+    base, start, end = found.pop()
+    return iterations_of(loop, start, end) if base is None else None
 
 
 def iterations_of(loop: Counted, start: int, bound: int) -> int | None:
@@ -79,7 +87,7 @@ def _number(value: int, width: int, signed: bool) -> int:
     return value - (1 << width) if signed and value >> width - 1 else value
 
 
-class _Constants:
+class _Beginnings:
     """What registers hold wherever control comes to a loop."""
 
     def __init__(
@@ -91,23 +99,51 @@ class _Constants:
         self.items, self.entries = items, set(entries)
         self.sources = sources_of(edges)
 
-    def before(self, loop: Loop, register: Register) -> int | None:
-        """The one number that the register holds each time the loop begins, if it is known."""
+    def of(self, loop: Loop, one: Sum, other: Sum) -> set[tuple[Register | None, int, int]] | None:
+        """What two sums can be each time the loop begins: numbers, to be added to the same
+        register of some time before, or to none; None if not all that they can be is known."""
         if loop.head in self.entries:
             return None
-        work = [place for place in self.sources[loop.head] if place not in loop.body]
-        seen, found = set(work), set[int | None]()
+        outside = [place for place in self.sources[loop.head] if place not in loop.body]
+        work = [(place, one, other) for place in outside]
+        seen, found = set(work), set[tuple[Register | None, int, int]]()
         while work:
-            place = work.pop()
-            ops = self.items[place].code.ops
-            written = [op.args[0] for op in ops if op.name == "set" and register_of(op) == register]
-            if written:
-                skipped = any(op.name == "skip" for op in ops)
-                found.add(None if skipped else written[-1].const)
+            place, *both = work.pop()
+            before = [self._before(place, each) for each in both]
+            if before[0] is None or before[1] is None or len(seen) > MOST_STEPS:
+                return None
+            (base, start), (other_base, end) = one, other = before[0], before[1]
+            if base == other_base:
+                found.add((base, start & _MASK64, end & _MASK64))
             elif place in self.entries:
-                found.add(None)
+                return None
             else:
-                more = [source for source in self.sources[place] if source not in seen]
+                more = [(source, one, other) for source in self.sources[place]]
+                more = [each for each in more if each not in seen]
                 seen.update(more)
                 work += more
-        return found.pop() if len(found) == 1 else None
+        return found
+
+    def _before(self, place: Place, after: Sum) -> Sum | None:
+        """What a sum after an instruction is in terms of what was before it."""
+        register, number = after
+        ops = self.items[place].code.ops
+        written = [op.args[0] for op in ops if op.name == "set" and register_of(op) == register]
+        if not written:
+            return after
+        if len(written) > 1 or any(op.name == "skip" for op in ops):
+            return None
+        found = _sum(written[0])
+        return (found[0], found[1] + number) if found is not None else None
+
+
+def _sum(value: Value) -> Sum | None:
+    if value.const is not None:
+        return None, value.const
+    op = value.source
+    if op is not None and op.name == "get":
+        return register_of(op), 0
+    if op is not None and op.name == "add" and op.args[1].const is not None:
+        found = _sum(op.args[0])
+        return (found[0], found[1] + op.args[1].const) if found is not None else None
+    return None

@@ -205,7 +205,7 @@ def test_values_at_the_entry_that_matter(first: str) -> None:
     assert head is not None
     assert user.force_region(head)
     assert [run(user, value) for value in (7, wide)] == wanted
-    assert ("%x.28.d = xor" in text_of(program, request(BLOCKS, None))) == (first == "read")
+    assert ("%x.28.i32.d = xor" in text_of(program, request(BLOCKS, None))) == (first == "read")
     user.space.flush()
 
 
