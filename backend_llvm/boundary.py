@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from jitemu.backend_llvm.banks import Banks, Unit
 from jitemu.backend_llvm.convention import CC, MAX_PINNED, arguments, parameters
-from jitemu.backend_llvm.lifting import Lifted
+from jitemu.backend_llvm.lifted import Lifted
 from jitemu.backend_llvm.loops import Place
 from jitemu.backend_llvm.narrow import Register, register_of
 from jitemu.backend_llvm.reaching import may_be_written

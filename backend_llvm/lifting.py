@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from jitemu.backend_llvm.loops import Place
+from jitemu.backend_llvm.lifted import GuestCode, Lifted
+from jitemu.backend_llvm.loops import Edge, Place, leading_to, sources_of
 from jitemu.backend_llvm.narrow import register_of
 from jitemu.backend_llvm.request import ReadCode, Request
 from jitemu.backend_llvm.stencil_keys import Target
-from jitemu.ir.code import Block, Op, Value
-from jitemu.ir.emitter import Emitter
-from jitemu.isa import Decoded, Decoder
+from jitemu.ir.code import Value
+from jitemu.isa import Decoder
 
-NOT_LIFTED = frozenset(("call", "exit", "exitnext", "leave", "leaveif"))
-"""A region ends before instructions that call into the runtime."""
 INLINE_LIMIT = 80
 """Instructions of a function that is made part of the region that calls it."""
 LONGEST_CHAIN = 2000
@@ -24,6 +23,8 @@ MOST_COMPARED = 4
 """Likely targets that an indirect jump compares with; a switch serves more."""
 SWITCH_LIMIT = 1200
 """Instructions of a region with a switch."""
+REACH = 2
+"""Times the limit: so far code is followed to find the loop that the head is in."""
 ENOUGH_SAMPLES = 32
 """Of jumps through tables: a region is made when there are as many."""
 INLINE_DEPTH = 3
@@ -40,41 +41,18 @@ class Frame:
     """Where it returns to."""
 
 
-@dataclass
-class Lifted:
-    """One guest instruction of a region."""
-
-    pc: int
-    length: int
-    code: Block
-    successors: list[int]
-    """Guest addresses that control may go to directly, in the same frame."""
-    following: int
-    """Guest address of the next instruction."""
-    call: int | None = None
-    """The function that it calls, if that is known."""
-    returns: int | None = None
-    """Where a call comes back to."""
-    frame: int | None = None
-    """The frame of the function called, if that is inlined."""
-
-
 class Lifter:
-    """Follows control flow from a head, indirect jumps as far as they were seen, and builds every
-    instruction's micro-ops."""
+    """Follows control flow from a head, indirect jumps as far as they were seen."""
 
     def __init__(
         self,
-        target: Target,
-        decoder: Decoder,
-        read: ReadCode,
+        code: GuestCode,
         request: Request,
-        cut: bool = False,
+        cut: frozenset[int] = frozenset(),
     ) -> None:
-        """``cut``: the region ends where loops around its head go back."""
-        self.target = target
-        self.decoder = decoder
-        self.read = read
+        """``cut``: guest addresses where the region ends: the heads of loops around its own."""
+        self.code = code
+        self.decoder = code.decoder
         self.request = request
         self.lifted: dict[Place, Lifted] = {}
         self.frames = [Frame()]
@@ -86,17 +64,14 @@ class Lifter:
         through tables, which lead anywhere."""
         self.unreached: dict[int, None] = {}
         """Guest addresses that were left out, as nothing had run there."""
-        self._known: dict[int, Lifted | None] = {}
         self._sizes: dict[int, int] = {}
 
     def run(self) -> dict[Place, Lifted]:
         """The region's instructions by place; empty if the head cannot be lifted."""
         self._follow()
         self._drop_unreachable()
-        if not self.table_jumps and not self.request.single:
-            self.around.update(
-                other for pc, other in self._ways_back() if self._is_around(pc, other)
-            )
+        left_out = (pc for item in self.lifted.values() for pc in self._left_out(item))
+        self.unreached = dict.fromkeys(left_out)
         return self.lifted
 
     @property
@@ -104,16 +79,36 @@ class Lifter:
         """The head is that of a loop in others.  As the region is entered there, LLVM would see
         none of these."""
         heads = (other for _, other in self._ways_back())
-        return bool(self.around) and self.request.head in heads
+        return bool(self.around) and (0, self.request.head) in heads
 
-    def _ways_back(self) -> list[tuple[int, int]]:
+    def _ways_back(self) -> list[Edge]:
         """Jumps back in the head's frame."""
         return [
-            (place[1], other[1])
+            (place, other)
             for place in self.lifted
             for other in self.edges(place)
             if place[0] == 0 and self.goes_back(place, other)
         ]
+
+    def _find_around(self) -> list[Edge]:
+        """Jumps back of loops around the head.
+
+        What leads back to the head without passing it is part of its own loop, also where that
+        goes by a place before the head: a loop may be entered in its midst.
+        """
+        ways = self._ways_back()
+        head = (0, self.request.head)
+        found = [(place, other) for place, other in ways if self._is_around(place[1], other[1])]
+        before = sources_of(self._edges_but(found))
+        own = leading_to([place for place, other in ways if other == head], before, head)
+        return [(place, other) for place, other in found if place not in own]
+
+    def _edges_but(self, edges: Iterable[Edge]) -> dict[Place, list[Place]]:
+        """Where control goes in the region, but for these ways."""
+        left = {place: self.edges(place) for place in self.lifted}
+        for place, other in edges:
+            left[place].remove(other)
+        return left
 
     def _drop_unreachable(self) -> None:
         """What is behind a call of a function whose end is beyond the limit, for example."""
@@ -133,31 +128,69 @@ class Lifter:
         return address_of(other) < address_of(self.request.head) <= address_of(pc)
 
     def _follow(self) -> None:
-        work: list[Place] = [(0, self.request.head)]
-        while work and len(self.lifted) < self.limit:
+        """Follow control from the head up to the limit, and a bit more for the head's loop."""
+        work = self._go_on([(0, self.request.head)])
+        if self.request.single:
+            return
+        first = list(self.lifted)
+        if work:
+            self._go_on(list(work), further=True)
+        around = [] if self.table_jumps else self._find_around()
+        self.around.update(other for _, (_, other) in around)
+        if not work:
+            return
+        kept = first
+        loop = leading_to([(0, self.request.head)], sources_of(self._edges_but(around)))
+        whole = loop <= set(first) or len(loop) > self.limit
+        if not whole:
+            kept = self._loop_first(loop)
+        self.lifted = {place: self.lifted[place] for place in kept}
+        if whole:
+            self._close(work[0])
+
+    def _loop_first(self, loop: set[Place]) -> list[Place]:
+        """As many places as may be, from the head: a loop's, then what follows it."""
+        found = dict[Place, None]()
+        inside, outside = deque([(0, self.request.head)]), deque[Place]()
+        while (inside or outside) and len(found) < self.limit:
+            place = inside.popleft() if inside else outside.popleft()
+            if place in found:
+                continue
+            found[place] = None
+            for other in self.edges(place):
+                if other in loop:
+                    inside.append(other)
+                elif other[1] == self.lifted[place].following:
+                    outside.appendleft(other)
+                else:
+                    outside.append(other)
+        return list(found)
+
+    def _go_on(self, work: list[Place], further: bool = False) -> list[Place]:
+        """Follow control up to the limit, or ``further``; what is left to follow."""
+        while work and len(self.lifted) < self.limit * (REACH if further else 1):
             place = work.pop(0)
             frame, pc = place
-            found = self._instruction(pc) if place not in self.lifted else None
+            found = self.code.at(pc) if place not in self.lifted else None
             if found is None:
                 continue
             found = self.lifted[place] = replace(found)
             straight = [(frame, s) for s in found.successors if s == found.following]
             others = [(frame, s) for s in self._taken(found)]
-            if self.cut and frame == 0:
-                around = {other for other in others if self._is_around(pc, other[1])}
-                self.around.update(other for _, other in around)
-                others = [other for other in others if other not in around]
-            self.unreached.update(dict.fromkeys(self._left_out(found)))
+            if frame == 0:
+                others = [other for other in others if other[1] not in self.cut]
             if self.request.single:
                 work = straight if not others and found.returns is None else []
                 continue
             if found.returns is not None:
-                straight = self._called(place, found)
+                straight = self._called(place, found, further)
                 if found.frame is None:
                     others, straight = others + straight, []
-            work = straight + work + others + self._through_table(place, found)
-        if work and not self.request.single:
-            self._close(work[0])
+            if further:
+                work += straight + others
+            else:
+                work = straight + work + others + self._through_table(place, found)
+        return work
 
     def _taken(self, item: Lifted) -> list[int]:
         """Where an instruction jumps to, as far as that has run."""
@@ -181,7 +214,7 @@ class Lifter:
     def _through_table(self, place: Place, item: Lifted) -> list[Place]:
         """Where an indirect jump goes that is no return, as far as that was seen; regions with
         many such places may be larger."""
-        if place[0] or item.returns is not None or not _ends(item, "jumpr"):
+        if place[0] or item.returns is not None or not item.ends("jumpr"):
             return []
         if self._goes_home(item):
             return []
@@ -217,7 +250,7 @@ class Lifter:
         while value is not None and value.source is not None:
             op = value.source
             if op.name == "get":
-                return register_of(op) in self.target.home
+                return register_of(op) in self.code.target.home
             value = next((a for a in op.args if a.source is not None), None)
         return False
 
@@ -229,7 +262,7 @@ class Lifter:
         frame, pc = place
         chain: dict[Place, Lifted] = {}
         while len(chain) < LONGEST_CHAIN and (frame, pc) not in chain:
-            item = self._instruction(pc)
+            item = self.code.at(pc)
             if item is None or item.returns is not None or not item.successors:
                 return
             chain[frame, pc] = replace(item)
@@ -244,7 +277,7 @@ class Lifter:
                 return
             pc = on
 
-    def _called(self, place: Place, item: Lifted) -> list[Place]:
+    def _called(self, place: Place, item: Lifted, further: bool) -> list[Place]:
         """Go on behind a call, and in the function if it can be part of the region."""
         assert item.returns is not None
         if not self._has_run(item.returns):
@@ -253,7 +286,7 @@ class Lifter:
         target, chain = item.call, self.frames[place[0]].chain
         if target is None or len(chain) >= INLINE_DEPTH or target in chain:
             return [back]
-        room = self.limit - len(self.lifted)
+        room = self.limit * (REACH if further else 1) - len(self.lifted)
         if not self._size(target) <= min(room, INLINE_LIMIT):
             return [back]
         item.frame = len(self.frames)
@@ -270,49 +303,15 @@ class Lifter:
                 if pc in seen:
                     continue
                 seen.add(pc)
-                item = self._instruction(pc)
+                item = self.code.at(pc)
                 if item is not None:
                     work += [s for s in item.successors if s == item.following]
                     work += self._taken(item)
                     if item.returns is not None and self._has_run(item.returns):
                         work.append(item.returns)
-            lifted = all(self._instruction(pc) is not None for pc in seen)
+            lifted = all(self.code.at(pc) is not None for pc in seen)
             self._sizes[function] = len(seen) if lifted else INLINE_LIMIT + 1
         return self._sizes[function]
-
-    def _instruction(self, pc: int) -> Lifted | None:
-        if pc not in self._known:
-            self._known[pc] = self._lift(pc)
-        return self._known[pc]
-
-    def _lift(self, pc: int) -> Lifted | None:
-        code = self.read(self.decoder.address_of(pc))
-        decoded = self.decoder.decode_at(pc, code)
-        if decoded is None:
-            return None
-        if decoded.insn.when in self.request.forbidden:
-            return None
-        s = self._build(decoded, pc)
-        ops = s.block.ops
-        if any(op.name in NOT_LIFTED for op in ops):
-            return None
-        following = self.decoder.following(pc, decoded)
-        last = ops[-1] if s.ended else None
-        if last is None:
-            successors = [following]
-        elif last.name == "jump":
-            successors = [last.args[0].const or 0]
-        elif last.name == "branch":
-            successors = [following, last.args[1].const or 0]
-        else:
-            successors = []
-        call = returns = None
-        if last is not None and last.name != "branch" and _links(ops, following):
-            call = successors[0] if successors else None
-            successors, returns = [], following
-        if any(op.name == "skip" for op in ops) and following not in successors:
-            successors, call, returns = [following, *successors], None, None
-        return Lifted(pc, decoded.length, s.block, successors, following, call, returns)
 
     def entries(self) -> list[int]:
         """The head, and where calls come back to.
@@ -352,7 +351,7 @@ class Lifter:
         and where it was seen to go.
         """
         frame, item = place[0], self.lifted[place]
-        if item.returns is not None or not _ends(item, "jumpr"):
+        if item.returns is not None or not item.ends("jumpr"):
             return []
         if place in self.table_jumps:
             return self.table_targets
@@ -385,25 +384,22 @@ class Lifter:
                 found.setdefault(frame, []).append(item.returns)
         return found
 
-    def _build(self, decoded: Decoded, pc: int) -> Emitter:
-        s = self.target.emitter(self.target.mode)
-        s.address = pc
-        s.length = decoded.length
-        decoded.build(s)
-        return s
-
 
 def lift(target: Target, decoder: Decoder, read: ReadCode, request: Request) -> Lifter:
     """Lift the region of a head, or that of the outermost loop around it which may take its
     place: it has to contain the head."""
 
+    code = GuestCode(target, decoder, read, request.forbidden)
+
     def lifted(head: int) -> Lifter:
         asked = replace(request, head=head)
-        found = Lifter(target, decoder, read, asked)
+        found = Lifter(code, asked)
         found.run()
         if found.is_inner_loop:
-            found = Lifter(target, decoder, read, asked, cut=True)
+            outer = frozenset(found.around)
+            found = Lifter(code, asked, outer)
             found.run()
+            found.around |= outer
         return found
 
     def around(inner: Lifter) -> Lifter | None:
@@ -418,13 +414,3 @@ def lift(target: Target, decoder: Decoder, read: ReadCode, request: Request) -> 
     while request.made is not None and (outer := around(found)) is not None:
         found = outer
     return found
-
-
-def _links(ops: Iterable[Op], following: int) -> bool:
-    """The address of the next instruction is written to a register."""
-    return any(op.name == "set" and op.args[0].const == following for op in ops)
-
-
-def _ends(item: Lifted, name: str) -> bool:
-    """The instruction's last micro-op has this name."""
-    return bool(item.code.ops) and item.code.ops[-1].name == name

@@ -33,6 +33,7 @@ class Loop:
         return next((copies for most, copies in UNROLLED if len(self.body) <= most), 1)
 
 
+Edge = tuple[Place, Place]
 GoesBack = Callable[[Place, Place], bool]
 
 
@@ -42,6 +43,20 @@ def sources_of(edges: Mapping[Place, Iterable[Place]]) -> dict[Place, list[Place
     for place, following in edges.items():
         for other in following:
             found[other].append(place)
+    return found
+
+
+def leading_to(
+    places: Iterable[Place], before: Mapping[Place, Iterable[Place]], but: Place | None = None
+) -> set[Place]:
+    """These places, and those from which control can come to them, not by way of another."""
+    found = set(places) - {but}
+    work = list(found)
+    while work:
+        for place in before[work.pop()]:
+            if place not in found and place != but:
+                found.add(place)
+                work.append(place)
     return found
 
 

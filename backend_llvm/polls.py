@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from jitemu.backend_llvm.loops import GoesBack, Loop, Place, leads_to
-
-Edge = tuple[Place, Place]
+from jitemu.backend_llvm.loops import Edge, GoesBack, Loop, Place, leads_to
 
 
 def polled_edges(

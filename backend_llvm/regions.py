@@ -15,7 +15,8 @@ from jitemu.backend_llvm.chunks import compare_text, count_text, limit_text
 from jitemu.backend_llvm.convention import CC, arguments
 from jitemu.backend_llvm.counted import Counted, find_counted
 from jitemu.backend_llvm.divisors import guessed_divisor
-from jitemu.backend_llvm.lifting import Lifted, Lifter, lift
+from jitemu.backend_llvm.lifted import Lifted
+from jitemu.backend_llvm.lifting import Lifter, lift
 from jitemu.backend_llvm.loops import Place, find_loops
 from jitemu.backend_llvm.lowering import declarations
 from jitemu.backend_llvm.objects import Blob, Region, read_object

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from jitemu.backend_llvm.banks import UNCHANGED
-from jitemu.backend_llvm.lifting import Lifted
+from jitemu.backend_llvm.lifted import Lifted
 from jitemu.backend_llvm.loops import Place
 from jitemu.backend_llvm.narrow import Register, register_of
 from jitemu.backend_llvm.reaching import unwritten_at

@@ -239,8 +239,10 @@ def _functions(code: Code) -> Iterator[int]:
 
 def _region(code: Code, request: Request) -> tuple[dict[str, float], int]:
     """Seconds of each step of a region, and its instructions."""
+    from jitemu.backend_llvm.lifted import GuestCode
+    from jitemu.backend_llvm.lifting import Lifter
     from jitemu.backend_llvm.objects import read_object
-    from jitemu.backend_llvm.regions import Lifter, region_text
+    from jitemu.backend_llvm.regions import region_text
     from jitemu.backend_llvm.target import emit, optimise, parse
 
     guest = code.space.guest
@@ -252,7 +254,7 @@ def _region(code: Code, request: Request) -> tuple[dict[str, float], int]:
         now = time.process_time()
         seconds[name], begun = now - begun, now
 
-    lifter = Lifter(guest.target, guest.decoder, code.read, request)
+    lifter = Lifter(GuestCode(guest.target, guest.decoder, code.read, ()), request)
     lifted = lifter.run()
     stop("lift")
     if len(lifted) < LEAST:

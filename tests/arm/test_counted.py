@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from jitemu.backend_llvm import regions
-from jitemu.backend_llvm.lifting import Lifter
+from jitemu.backend_llvm.lifting import lift
 from jitemu.backend_llvm.request import Request
 from jitemu.frontends.arm.cpu import parse_cpu
 from jitemu.runtime.guest_arm import arm_user
@@ -124,9 +124,8 @@ def is_counted(code: bytes) -> bool:
     def read(address: int) -> bytes:
         return code[address - CODE : address - CODE + 4] if address >= CODE else b""
 
-    lifter = Lifter(GUEST.target, GUEST.decoder, read, Request(CODE, GUEST.context(0)))
-    lifter.run()
-    text, _, _ = regions.region_text(lifter.target, lifter.request, lifter, lifter.entries())
+    lifter = lift(GUEST.target, GUEST.decoder, read, Request(CODE, GUEST.context(0)))
+    text, _, _ = regions.region_text(lifter.code.target, lifter.request, lifter, lifter.entries())
     return "%limit." in text
 
 

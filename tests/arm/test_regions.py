@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jitemu.backend_llvm.lifting import Lifter
+from jitemu.backend_llvm.lifting import Lifter, lift
 from jitemu.backend_llvm.regions import region_text
 from jitemu.backend_llvm.request import Request
 from jitemu.frontends.arm.cpu import parse_cpu
@@ -26,9 +26,7 @@ def lifted(code: bytes = CODE) -> Lifter:
         start = address - (BASE & ~1)
         return code[start : start + 4] if start >= 0 else b""
 
-    lifter = Lifter(guest.target, guest.decoder, read, Request(BASE, guest.context(1)))
-    lifter.run()
-    return lifter
+    return lift(guest.target, guest.decoder, read, Request(BASE, guest.context(1)))
 
 
 def test_pop_of_pc_returns() -> None:
@@ -42,7 +40,7 @@ def test_pop_of_pc_returns() -> None:
 def test_end_of_it_block_is_no_way_back() -> None:
     """Requests are looked for where the loop goes back, and not where ITSTATE ends."""
     lifter = lifted()
-    text, _, _ = region_text(lifter.target, lifter.request, lifter, lifter.entries())
+    text, _, _ = region_text(lifter.code.target, lifter.request, lifter, lifter.entries())
     assert [line for line in text.splitlines() if line.startswith("back.")] == [f"back.0.{BASE:x}:"]
 
 

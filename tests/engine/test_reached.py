@@ -14,7 +14,7 @@ from jitemu.backend_llvm.request import Request
 from jitemu.frontends.riscv.i import EXIT_BREAKPOINT
 from jitemu.runtime.exits import EXIT_REQUESTED
 from jitemu.runtime.profile import called_pages, reached_code
-from jitemu.runtime.tiers import Tiers
+from jitemu.runtime.tiers import REGION_LIMIT, Tiers
 from jitemu.runtime.worker import reader
 from tests.engine.executors import CPU, UserMode, user_mode
 from tests.engine.guest_code import Program, put_code, record_at, register, set_registers
@@ -181,6 +181,51 @@ def test_an_inner_loop_ends_where_outer_ones_go_back() -> None:
         way, found_out, _ = text.partition(f"\nout.{target:x}:")[2].partition("musttail call")
         assert found_out
         assert ("br i1" in way) == sampled
+
+
+def test_a_loop_that_is_entered_in_its_midst() -> None:
+    """A way back to a place before the head is the head's own loop if the head's jump back is
+    not passed without it; and a loop around is one still."""
+    program = Program()
+    program.label("outer")
+    program.put("addi", rd=A1, rs1=A1, imm=1)
+    program.jump("jal", "head", rd=0)
+    program.label("next")
+    program.put("addi", rd=A2, rs1=A2, imm=1)
+    program.label("head")
+    program.put("addi", rd=A0, rs1=A0, imm=-1)
+    program.jump("beq", "next", rs1=A0, rs2=A2)
+    program.put("addi", rd=A3, rs1=A3, imm=1)
+    program.jump("bne", "head", rs1=A0, rs2=0)
+    program.jump("bne", "outer", rs1=A1, rs2=A2)
+    program.put("ebreak")
+    outer, following, head = (program.labels[name] for name in ("outer", "next", "head"))
+    found = lifted(program, request(head, [head, following, outer], frozenset([outer])))
+    assert found.request.head == head
+    assert found.around == {outer}
+    assert (0, following) in found.lifted
+    assert (0, outer) not in found.lifted
+
+
+@pytest.mark.parametrize("behind", [20, REGION_LIMIT])
+def test_a_loop_is_lifted_before_what_follows_it(behind: int) -> None:
+    """Also the part of it that is put behind that."""
+    program = Program()
+    program.label("loop")
+    program.jump("beq", "part", rs1=A0, rs2=A1)
+    program.label("joined")
+    program.put("addi", rd=A0, rs1=A0, imm=-1)
+    program.jump("bne", "loop", rs1=A0, rs2=0)
+    for _ in range(behind):
+        program.put("add", rd=A2, rs1=A2, rs2=A3)
+    program.put("ebreak")
+    program.label("part")
+    program.put("addi", rd=A3, rs1=A3, imm=1)
+    program.jump("jal", "joined", rd=0)
+    found = lifted(program, replace(request(program.labels["loop"], None), limit=REGION_LIMIT))
+    part = program.labels["part"]
+    assert {(0, part), (0, part + 4)} <= set(found.lifted)
+    assert len(found.lifted) == min(behind + 5, REGION_LIMIT)
 
 
 @pytest.mark.parametrize("first", ["read", "write"])
