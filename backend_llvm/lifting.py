@@ -139,14 +139,12 @@ class Lifter:
         self.around.update(other for _, (_, other) in around)
         if not work:
             return
-        kept = first
         loop = leading_to([(0, self.request.head)], sources_of(self._edges_but(around)))
-        whole = loop <= set(first) or len(loop) > self.limit
-        if not whole:
-            kept = self._loop_first(loop)
-        self.lifted = {place: self.lifted[place] for place in kept}
-        if whole:
+        if loop <= set(first) or len(loop) > self.limit:
+            self.lifted = {place: self.lifted[place] for place in first}
             self._close(work[0])
+        else:
+            self.lifted = {place: self.lifted[place] for place in self._loop_first(loop)}
 
     def _loop_first(self, loop: set[Place]) -> list[Place]:
         """As many places as may be, from the head: a loop's, then what follows it."""
