@@ -15,8 +15,8 @@ from jitemu.backend_llvm.banks import Banks, Unit
 from jitemu.backend_llvm.convention import CC, MAX_PINNED, arguments, parameters
 from jitemu.backend_llvm.lifted import Lifted
 from jitemu.backend_llvm.loops import Place
-from jitemu.backend_llvm.narrow import Register, register_of
 from jitemu.backend_llvm.reaching import may_be_written
+from jitemu.backend_llvm.registers import Register, register_of
 from jitemu.backend_llvm.request import Request
 from jitemu.backend_llvm.stencil_keys import Target
 from jitemu.backend_llvm.variables import VariableLowering

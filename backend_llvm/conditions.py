@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from jitemu.backend_llvm.loops import Place
-from jitemu.backend_llvm.narrow import Register, register_of
+from jitemu.backend_llvm.registers import Register, register_of
 from jitemu.ir.code import Op, Value
 
 LESS, EQUAL, GREATER = 1, 2, 4

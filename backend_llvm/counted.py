@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from jitemu.backend_llvm.conditions import EQUAL, GREATER, LESS, Comparison, Conditions, ways
-from jitemu.backend_llvm.loops import Loop, Place, leads_to
-from jitemu.backend_llvm.narrow import Register, register_of
+from jitemu.backend_llvm.loops import Loop, Place
+from jitemu.backend_llvm.registers import Register, register_of
 from jitemu.ir.code import Block, Op, Value
 
 CHUNK_INSTRUCTIONS = 1 << 14
@@ -164,7 +164,7 @@ class _Search:
         if step is None or step[0] in self.writes or self._is_conditional(place):
             return None
         loop = self.loop
-        once = passed_once(place, loop.head, loop.latch, loop.body, self.edges)
+        once = passed_once(place, loop, self.edges)
         if not _fits(how, *step) or not once:
             return None
         behind = not is_after and said.place == place
@@ -247,20 +247,8 @@ def _fits(relation: str, step: int | Register, is_32: bool) -> bool:
     return relation == "ne" or (step > 0) == (relation in ("lt", "le"))
 
 
-def passed_once(
-    place: Place,
-    head: Place,
-    latch: Place,
-    body: frozenset[Place],
-    edges: Mapping[Place, list[Place]],
-) -> bool:
+def passed_once(place: Place, loop: Loop, edges: Mapping[Place, list[Place]]) -> bool:
     """Every way through the loop passes the place, and passes it once."""
-
-    def following(at: Place, but: Place | None) -> list[Place]:
-        ways = [other for other in edges[at] if other in body and other != but]
-        return [other for other in ways if (at, other) != (latch, head)]
-
-    around = place != head and (
-        head == latch or leads_to(head, latch, lambda at: following(at, place))
-    )
-    return not around and not leads_to(place, place, lambda at: following(at, None))
+    head, latch = loop.head, loop.latch
+    around = place != head and (head == latch or loop.leads_to(head, latch, edges, but=place))
+    return not around and not loop.leads_to(place, place, edges)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from jitemu.backend_llvm.narrow import Register, register_of
+from jitemu.backend_llvm.registers import Register, register_of
 from jitemu.ir.code import Op, Value
 from jitemu.ir.meaning import compute
 from jitemu.ir.ops import ROWS

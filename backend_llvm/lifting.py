@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from jitemu.backend_llvm.lifted import GuestCode, Lifted
-from jitemu.backend_llvm.loops import Edge, Place, leading_to, sources_of
-from jitemu.backend_llvm.narrow import register_of
+from jitemu.backend_llvm.loops import Edge, Place, reached, sources_of
+from jitemu.backend_llvm.registers import register_of
 from jitemu.backend_llvm.request import ReadCode, Request
 from jitemu.backend_llvm.stencil_keys import Target
 from jitemu.ir.code import Value
@@ -100,7 +100,8 @@ class Lifter:
         head = (0, self.request.head)
         found = [(place, other) for place, other in ways if self._is_around(place[1], other[1])]
         before = sources_of(self._edges_but(found))
-        own = leading_to([place for place, other in ways if other == head], before, head)
+        latches = [place for place, other in ways if other == head]
+        own = reached(latches, before.__getitem__, head)
         return [(place, other) for place, other in found if place not in own]
 
     def _edges_but(self, edges: Iterable[Edge]) -> dict[Place, list[Place]]:
@@ -112,13 +113,8 @@ class Lifter:
 
     def _drop_unreachable(self) -> None:
         """What is behind a call of a function whose end is beyond the limit, for example."""
-        found = set[Place]()
-        work = [(0, pc) for pc in self.entries() if (0, pc) in self.lifted]
-        while work:
-            place = work.pop()
-            if place not in found:
-                found.add(place)
-                work += self.edges(place)
+        entries = ((0, pc) for pc in self.entries())
+        found = reached((entry for entry in entries if entry in self.lifted), self.edges)
         self.lifted = {place: item for place, item in self.lifted.items() if place in found}
 
     def _is_around(self, pc: int, other: int) -> bool:
@@ -139,7 +135,8 @@ class Lifter:
         self.around.update(other for _, (_, other) in around)
         if not work:
             return
-        loop = leading_to([(0, self.request.head)], sources_of(self._edges_but(around)))
+        before = sources_of(self._edges_but(around))
+        loop = reached([(0, self.request.head)], before.__getitem__)
         if loop <= set(first) or len(loop) > self.limit:
             self.lifted = {place: self.lifted[place] for place in first}
             self._close(work[0])

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 
 Place = tuple[int, int]
 """(frame, guest pc)."""
+Edge = tuple[Place, Place]
+Following = Callable[[Place], Iterable[Place]]
+GoesBack = Callable[[Place, Place], bool]
 UNROLLED = ((12, 4), (24, 2))
 """Guest instructions of a loop at most, and iterations that are made one."""
 
@@ -32,9 +35,20 @@ class Loop:
             return 1
         return next((copies for most, copies in UNROLLED if len(self.body) <= most), 1)
 
+    def leads_to(
+        self,
+        place: Place,
+        other: Place,
+        edges: Mapping[Place, Iterable[Place]],
+        but: Place | None = None,
+    ) -> bool:
+        """In one iteration control can go from a place to another, not by way of a third."""
 
-Edge = tuple[Place, Place]
-GoesBack = Callable[[Place, Place], bool]
+        def following(at: Place) -> list[Place]:
+            ways = [following for following in edges[at] if following in self.body]
+            return [way for way in ways if way != but and (at, way) != (self.latch, self.head)]
+
+        return leads_to(place, other, following)
 
 
 def sources_of(edges: Mapping[Place, Iterable[Place]]) -> dict[Place, list[Place]]:
@@ -46,32 +60,21 @@ def sources_of(edges: Mapping[Place, Iterable[Place]]) -> dict[Place, list[Place
     return found
 
 
-def leading_to(
-    places: Iterable[Place], before: Mapping[Place, Iterable[Place]], but: Place | None = None
-) -> set[Place]:
-    """These places, and those from which control can come to them, not by way of another."""
+def reached(places: Iterable[Place], following: Following, but: Place | None = None) -> set[Place]:
+    """These places, and those that one comes to from them, not by way of another."""
     found = set(places) - {but}
     work = list(found)
     while work:
-        for place in before[work.pop()]:
+        for place in following(work.pop()):
             if place not in found and place != but:
                 found.add(place)
                 work.append(place)
     return found
 
 
-def leads_to(start: Place, end: Place, following: Callable[[Place], Iterable[Place]]) -> bool:
+def leads_to(start: Place, end: Place, following: Following) -> bool:
     """There is a way of one step or more from a place to another, or to itself."""
-    seen = set[Place]()
-    work = [start]
-    while work:
-        for other in following(work.pop()):
-            if other == end:
-                return True
-            if other not in seen:
-                seen.add(other)
-                work.append(other)
-    return False
+    return end in reached(following(start), following)
 
 
 def find_loops(
@@ -84,7 +87,7 @@ def find_loops(
         for head in following:
             if not goes_back(latch, head):
                 continue
-            body = _body(head, latch, before)
+            body = frozenset(reached([latch], before.__getitem__, head) | {head})
             if not any(entry in body and entry != head for entry in entries):
                 nests = any(
                     other in body and goes_back(place, other)
@@ -94,14 +97,3 @@ def find_loops(
                 )
                 found.append(Loop(head, latch, body, nests))
     return found
-
-
-def _body(head: Place, latch: Place, before: Mapping[Place, list[Place]]) -> frozenset[Place]:
-    body = {head, latch}
-    work = [latch] if latch != head else []
-    while work:
-        for place in before[work.pop()]:
-            if place not in body:
-                body.add(place)
-                work.append(place)
-    return frozenset(body)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from jitemu.backend_llvm.loops import Loop, Place
-from jitemu.backend_llvm.narrow import Register, register_of
+from jitemu.backend_llvm.registers import Register, register_of
 from jitemu.ir.code import Block, Value
 
 SUMS = frozenset(("add", "sub", "shl", "sext", "zext", "trunc"))

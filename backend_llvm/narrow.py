@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from jitemu.backend_llvm.registers import Register, register_of
 from jitemu.ir.code import Op, Value
 
-Register = tuple[str, int]
 _INT32 = range(1 << 31)
 
 
@@ -33,11 +33,6 @@ def narrow_registers(codes: Iterable[Iterable[Op]]) -> set[Register]:
         if not wide:
             return narrow
         narrow -= wide
-
-
-def register_of(op: Op) -> Register:
-    """The register that a get or set names."""
-    return str(op.attrs[0]), int(op.attrs[1])
 
 
 def is_int(value: int) -> bool:

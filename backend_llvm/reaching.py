@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from jitemu.backend_llvm.loops import Place
-from jitemu.backend_llvm.narrow import Register
+from jitemu.backend_llvm.registers import Register
 from jitemu.ir.code import Op
 
 Written = TypeVar("Written")

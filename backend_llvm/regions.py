@@ -289,7 +289,7 @@ class RegionLowering(AccessLowering):
             self.reload(plain_label(place), [place])
             self.set_word("pc", self.signed(place[1]))
             self.tail_word("plain", self.pins)
-        self.lines += self.ways()
+        self.lines += self.extensions()
         if self.target.mode == "system":
             self.put("trap:")
             self.reload("trap", self.lifted)

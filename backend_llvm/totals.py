@@ -12,8 +12,7 @@ from dataclasses import replace
 
 from jitemu.backend_llvm.counted import Counted, Item
 from jitemu.backend_llvm.loops import Loop, Place, sources_of
-from jitemu.backend_llvm.narrow import Register, register_of
-from jitemu.ir.code import Value
+from jitemu.backend_llvm.registers import Register, base_of, register_of
 
 MOST_STRAIGHT = 96
 """Guest instructions at most of all iterations that become straight code."""
@@ -133,17 +132,7 @@ class _Beginnings:
             return after
         if len(written) > 1 or any(op.name == "skip" for op in ops):
             return None
-        found = _sum(written[0])
+        if written[0].const is not None:
+            return None, written[0].const + number
+        found = base_of(written[0])
         return (found[0], found[1] + number) if found is not None else None
-
-
-def _sum(value: Value) -> Sum | None:
-    if value.const is not None:
-        return None, value.const
-    op = value.source
-    if op is not None and op.name == "get":
-        return register_of(op), 0
-    if op is not None and op.name == "add" and op.args[1].const is not None:
-        found = _sum(op.args[0])
-        return (found[0], found[1] + op.args[1].const) if found is not None else None
-    return None

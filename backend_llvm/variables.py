@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from jitemu.backend_llvm.banks import UNCHANGED
 from jitemu.backend_llvm.lifted import Lifted
 from jitemu.backend_llvm.loops import Place
-from jitemu.backend_llvm.narrow import Register, register_of
 from jitemu.backend_llvm.reaching import unwritten_at
+from jitemu.backend_llvm.registers import Register, register_of
 from jitemu.backend_llvm.stencil_keys import Key, Target
 from jitemu.backend_llvm.stencils import StencilLowering
 from jitemu.backend_llvm.widths import Widths
@@ -141,7 +141,7 @@ class VariableLowering(StencilLowering):
             return label
         return self._extended.setdefault((label, short), f"extend.{len(self._extended)}")
 
-    def ways(self) -> list[str]:
+    def extensions(self) -> list[str]:
         """LLVM text of the ways on which registers are extended."""
         lines: list[str] = []
         for (label, short), name in self._extended.items():

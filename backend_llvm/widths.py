@@ -14,8 +14,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from jitemu.backend_llvm.loops import Place
-from jitemu.backend_llvm.narrow import Register, fits, is_int, narrow_registers, register_of
+from jitemu.backend_llvm.narrow import fits, is_int, narrow_registers
 from jitemu.backend_llvm.reaching import may_be_written
+from jitemu.backend_llvm.registers import Register, register_of
 from jitemu.ir.code import Op, Value
 
 _MASK64 = (1 << 64) - 1

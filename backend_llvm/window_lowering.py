@@ -9,7 +9,7 @@ from jitemu.backend_llvm.convention import KEEPING
 from jitemu.backend_llvm.counted import Counted
 from jitemu.backend_llvm.guest_memory import ENTRY_SHIFT
 from jitemu.backend_llvm.loops import Loop, Place
-from jitemu.backend_llvm.narrow import Register
+from jitemu.backend_llvm.registers import Register
 from jitemu.backend_llvm.stencil_keys import Target
 from jitemu.backend_llvm.windows import Span, Steady, Window, Windows
 from jitemu.ir.code import Op

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from jitemu.backend_llvm.counted import passed_once
 from jitemu.backend_llvm.loops import Loop, Place, sources_of
 from jitemu.backend_llvm.moving import Item, Moving
-from jitemu.backend_llvm.narrow import Register, register_of
+from jitemu.backend_llvm.registers import Register, base_of, register_of
 from jitemu.ir.code import WIDTHS, Op, Value
 
 WIDEST = 128
@@ -65,17 +65,6 @@ class _Access:
     register: Register
     span: Span
     write: bool
-
-
-def base_of(address: Value) -> tuple[Register, int] | None:
-    """(register, distance) where an address is a register and a constant."""
-    op = address.source
-    distance = 0
-    if op is not None and op.name == "add" and op.args[1].const is not None:
-        distance = op.args[1].const
-        distance -= distance >> 63 << 64
-        op = op.args[0].source
-    return (register_of(op), distance) if op is not None and op.name == "get" else None
 
 
 class Windows:
@@ -133,7 +122,7 @@ class Windows:
         writes = self._moving.writes_in(loop)
 
         def once(place: Place) -> bool:
-            return passed_once(place, loop.head, loop.latch, loop.body, edges)
+            return passed_once(place, loop, edges)
 
         found: list[Steady] = []
         for place in loop.body & self.at.keys():
@@ -143,7 +132,7 @@ class Windows:
                 if made := writes.get(window.register):
                     at, value = made[0]
                     step = _step(value, window.register) if len(made) == 1 and once(at) else None
-                    moved = at != place and leads_to(at, place, loop, edges)
+                    moved = at != place and loop.leads_to(at, place, edges)
                 if step is None or abs(step) > MOST_STEP or not once(place):
                     rest.append(window)
                 else:
@@ -161,20 +150,6 @@ def _step(value: Value, register: Register) -> int | None:
     """What is added to a register to make its new value."""
     base = base_of(value)
     return base[1] if base is not None and base[0] == register else None
-
-
-def leads_to(place: Place, other: Place, loop: Loop, edges: Mapping[Place, list[Place]]) -> bool:
-    """In one iteration of a loop, control can go from a place to another."""
-    seen, work = {place}, [place]
-    while work:
-        at = work.pop()
-        for following in edges[at]:
-            if following == other:
-                return (at, following) != (loop.latch, loop.head)
-            if following in loop.body and following not in seen and following != loop.head:
-                seen.add(following)
-                work.append(following)
-    return False
 
 
 def _accesses(place: Place, item: Item) -> Iterable[_Access]:

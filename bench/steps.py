@@ -239,8 +239,7 @@ def _functions(code: Code) -> Iterator[int]:
 
 def _region(code: Code, request: Request) -> tuple[dict[str, float], int]:
     """Seconds of each step of a region, and its instructions."""
-    from jitemu.backend_llvm.lifted import GuestCode
-    from jitemu.backend_llvm.lifting import Lifter
+    from jitemu.backend_llvm.lifting import lift
     from jitemu.backend_llvm.objects import read_object
     from jitemu.backend_llvm.regions import region_text
     from jitemu.backend_llvm.target import emit, optimise, parse
@@ -254,12 +253,12 @@ def _region(code: Code, request: Request) -> tuple[dict[str, float], int]:
         now = time.process_time()
         seconds[name], begun = now - begun, now
 
-    lifter = Lifter(GuestCode(guest.target, guest.decoder, code.read, ()), request)
-    lifted = lifter.run()
+    lifter = lift(guest.target, guest.decoder, code.read, request)
+    lifted = lifter.lifted
     stop("lift")
     if len(lifted) < LEAST:
         return {}, 0
-    text, _, _ = region_text(guest.target, request, lifter, lifter.entries())
+    text, _, _ = region_text(guest.target, lifter.request, lifter, lifter.entries())
     stop("write")
     module = parse(text)
     stop("parse")

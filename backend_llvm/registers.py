@@ -1,0 +1,24 @@
+"""Registers in micro-ops."""
+
+from __future__ import annotations
+
+from jitemu.ir.code import Op, Value
+
+Register = tuple[str, int]
+"""Class and index."""
+
+
+def register_of(op: Op) -> Register:
+    """The register that a get or set names."""
+    return str(op.attrs[0]), int(op.attrs[1])
+
+
+def base_of(value: Value) -> tuple[Register, int] | None:
+    """(register, signed distance) where a 64-bit value is a register and a constant."""
+    op = value.source
+    distance = 0
+    if op is not None and op.name == "add" and op.args[1].const is not None:
+        distance = op.args[1].const
+        distance -= distance >> 63 << 64
+        op = op.args[0].source
+    return (register_of(op), distance) if op is not None and op.name == "get" else None
