@@ -18,8 +18,8 @@ from jitemu.backend_llvm.narrow import fits, is_int, narrow_registers
 from jitemu.backend_llvm.reaching import may_be_written
 from jitemu.backend_llvm.registers import Register, register_of
 from jitemu.ir.code import Op, Value
-
-_MASK64 = (1 << 64) - 1
+from jitemu.ir.meaning import compute, has_meaning
+from jitemu.ir.ops import ROWS
 
 
 @dataclass
@@ -194,10 +194,13 @@ def _constant(value: Value, known: Mapping[int, int]) -> int | None:
         return None
     if op.name == "get":
         return known.get(id(op))
-    if op.name == "add" and op.type == "i64":
-        one, other = (_constant(a, known) for a in op.args)
-        return None if one is None or other is None else (one + other) & _MASK64
-    return None
+    row = ROWS[op.name]
+    if not (known and op.args and has_meaning(row)):
+        return None
+    numbers = [number for a in op.args if (number := _constant(a, known)) is not None]
+    if len(numbers) < len(op.args):
+        return None
+    return compute(row, op.type, op.attrs, [a.type for a in op.args], numbers)
 
 
 def _join(one: _State, other: _State) -> bool:
