@@ -132,14 +132,21 @@ class _Search:
 
     def _goes_on_while(self) -> Comparison | None:
         """The comparison that leads back to the head."""
-        ops = self.items[self.loop.latch].code.ops
-        conditions = Conditions(self.loop.latch, self._reaching)
-        if ops and ops[-1].name == "branch" and ops[-1].args[1].const == self.loop.head[1]:
-            return conditions.comparison(ops[-1].args[0])
-        if len(ops) > 1 and (ops[-2].name, ops[-1].name) == ("skip", "jump"):
-            said = conditions.comparison(ops[-2].args[0])
-            return said.negated() if said is not None else None
-        return None
+        latch, head = self.loop.latch, self.loop.head
+        ops = self.items[latch].code.ops
+        conditions = Conditions(latch, self._reaching)
+        if self.edges[latch].count(head) != 1:
+            return None
+        names = [op.name for op in ops[-2:]]
+        if names[-1:] == ["branch"]:
+            said, target, jumps = conditions.comparison(ops[-1].args[0]), ops[-1].args[1], True
+        elif names == ["skip", "jump"]:
+            said, target, jumps = conditions.comparison(ops[-2].args[0]), ops[-1].args[0], False
+        else:
+            return None
+        if said is None:
+            return None
+        return said if (target.const == head[1]) == jumps else said.negated()
 
     def _reaching(self, register: Register) -> tuple[Place, Value] | None:
         written = {place: op for place, op in self.writes.get(register, ())}

@@ -12,6 +12,7 @@ from jitemu.backend_llvm.loops import Edge, Place, reached, sources_of
 from jitemu.backend_llvm.registers import register_of
 from jitemu.backend_llvm.request import ReadCode, Request
 from jitemu.backend_llvm.stencil_keys import Target
+from jitemu.backend_llvm.turning import turn_loops
 from jitemu.ir.code import Value
 from jitemu.isa import Decoder
 
@@ -62,6 +63,8 @@ class Lifter:
         self.around: set[int] = set()
         """Heads of loops that the head is in the midst of; not looked for where there are jumps
         through tables, which lead anywhere."""
+        self.ways: dict[tuple[Place, int], Place] = {}
+        """Where instructions go for a guest address, if not to that of their own frame."""
         self.unreached: dict[int, None] = {}
         """Guest addresses that were left out, as nothing had run there."""
         self._sizes: dict[int, int] = {}
@@ -324,20 +327,29 @@ class Lifter:
         return place[0] == other[0] and self._is_back(place[1], other[1])
 
     def goes_on(self, place: Place, other: Place) -> bool:
-        """From the one instruction control always goes to the other, and not back."""
+        """From the one instruction control always goes to the other."""
         item = self.lifted[place]
         ways = len(item.successors) + (item.call is not None)
-        return ways == 1 and self.edges(place) == [other] and not self.goes_back(place, other)
+        return ways == 1 and self.edges(place) == [other]
 
     def edges(self, place: Place) -> list[Place]:
         """The places of the region that control goes to from one."""
         frame, item = place[0], self.lifted[place]
-        found = [(frame, pc) for pc in item.successors]
+        found = [self.goes_to(place, pc) for pc in item.successors]
         if item.call is not None:  # as op_jump goes
             inlined = item.frame or frame
             found.append((inlined if (inlined, item.call) in self.lifted else frame, item.call))
         found += self.jumps_from(place)
         return [other for other in found if other in self.lifted]
+
+    def goes_to(self, place: Place, pc: int) -> Place:
+        """Where an instruction that goes on at a guest address does so."""
+        return self.ways.get((place, pc), (place[0], pc))
+
+    def add_frame(self, frame: int) -> int:
+        """A frame for copies of instructions of another one."""
+        self.frames.append(self.frames[frame])
+        return len(self.frames) - 1
 
     def jumps_from(self, place: Place) -> list[Place]:
         """Where a jump to a computed address is likely to go in the region.
@@ -408,4 +420,5 @@ def lift(target: Target, decoder: Decoder, read: ReadCode, request: Request) -> 
     found = lifted(request.head)
     while request.made is not None and (outer := around(found)) is not None:
         found = outer
+    turn_loops(found)
     return found

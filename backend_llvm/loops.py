@@ -6,14 +6,13 @@ accesses.  Others, and LLVM's own choice, make regions slower more often than fa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 Place = tuple[int, int]
 """(frame, guest pc)."""
 Edge = tuple[Place, Place]
 Following = Callable[[Place], Iterable[Place]]
-GoesBack = Callable[[Place, Place], bool]
 UNROLLED = ((12, 4), (24, 2))
 """Guest instructions of a loop at most, and iterations that are made one."""
 
@@ -77,23 +76,43 @@ def leads_to(start: Place, end: Place, following: Following) -> bool:
     return end in reached(following(start), following)
 
 
+def find_back(edges: Mapping[Place, Iterable[Place]], entries: Iterable[Place]) -> list[Edge]:
+    """Edges that lead back to a place on the way to them: one at least in every cycle.
+
+    It is the way that counts, not the addresses: what a compiler puts aside jumps back, too, and
+    a loop may be entered in its midst.
+    """
+    found: list[Edge] = []
+    seen, way = set[Place](), set[Place]()
+    for entry in entries:
+        work = [] if entry in seen else [(entry, iter(edges[entry]))]
+        seen.update(place for place, _ in work)
+        way.update(place for place, _ in work)
+        while work:
+            place, others = work[-1]
+            other = next(others, None)
+            if other is None:
+                work.pop()
+                way.remove(place)
+            elif other in way:
+                found.append((place, other))
+            elif other not in seen:
+                seen.add(other)
+                way.add(other)
+                work.append((other, iter(edges[other])))
+    return found
+
+
 def find_loops(
-    edges: Mapping[Place, list[Place]], entries: Iterable[Place], goes_back: GoesBack
+    edges: Mapping[Place, list[Place]], entries: Iterable[Place], back: Collection[Edge]
 ) -> list[Loop]:
-    """The loops of edges back that are entered at their heads only."""
+    """The loops of edges back that are entered at their heads only, smaller ones first."""
     before = sources_of(edges)
     found: list[Loop] = []
-    for latch, following in edges.items():
-        for head in following:
-            if not goes_back(latch, head):
-                continue
-            body = frozenset(reached([latch], before.__getitem__, head) | {head})
-            if not any(entry in body and entry != head for entry in entries):
-                nests = any(
-                    other in body and goes_back(place, other)
-                    for place in body
-                    for other in edges[place]
-                    if (place, other) != (latch, head)
-                )
-                found.append(Loop(head, latch, body, nests))
-    return found
+    for latch, head in back:
+        body = frozenset(reached([latch], before.__getitem__, head) | {head})
+        if not any(entry in body and entry != head for entry in entries):
+            others = (edge for edge in back if edge != (latch, head))
+            nests = any(place in body and other in body for place, other in others)
+            found.append(Loop(head, latch, body, nests))
+    return sorted(found, key=lambda loop: len(loop.body))

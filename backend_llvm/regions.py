@@ -17,7 +17,7 @@ from jitemu.backend_llvm.counted import Counted, find_counted
 from jitemu.backend_llvm.divisors import guessed_divisor
 from jitemu.backend_llvm.lifted import Lifted
 from jitemu.backend_llvm.lifting import Lifter, lift
-from jitemu.backend_llvm.loops import Place, find_loops
+from jitemu.backend_llvm.loops import Place, find_back, find_loops
 from jitemu.backend_llvm.lowering import declarations
 from jitemu.backend_llvm.objects import Blob, Region, read_object
 from jitemu.backend_llvm.polls import polled_edges
@@ -41,10 +41,16 @@ class RegionLowering(AccessLowering):
         super().__init__(target, request, lifter.lifted, _with_exits(lifter, edges), entries)
         self.lifter = lifter
         heads = [(0, pc) for pc in entries]
-        loops = find_loops(edges, heads, lifter.goes_back)
+        back = find_back(edges, heads)
+        loops = find_loops(edges, heads, back)
         counted = find_counted(self.lifted, edges, loops)
-        self.polled = polled_edges(edges, lifter.goes_back, loops, counted)
-        self.plan_windows(edges, loops, counted, lifter.goes_on)
+        jumps = [(p, o) for p, others in edges.items() for o in others if lifter.goes_back(p, o)]
+        self.polled = polled_edges(edges, back, jumps, loops, counted)
+
+        def goes_on(place: Place, other: Place) -> bool:
+            return lifter.goes_on(place, other) and (place, other) not in self.polled
+
+        self.plan_windows(edges, loops, counted, goes_on)
         whole = {latch: loop for latch, loop in counted.items() if not self.shortens(loop.head)}
         self.counted = counted | find_totals(whole, loops, self.lifted, edges, heads)
         """By the branch back."""
@@ -91,7 +97,8 @@ class RegionLowering(AccessLowering):
 
     def _go(self, pc: int) -> str:
         """The label of an instruction of the same frame, or of the exit to elsewhere."""
-        place, own = (self.frame, pc), (self.frame, self.current)
+        own = self.frame, self.current
+        place = self.lifter.goes_to(own, pc)
         if place not in self.lifted:
             self.exits.setdefault(pc, set()).add(own)
             return self.way(f"out.{pc:x}", _outside(pc))
@@ -310,7 +317,7 @@ def _with_exits(lifter: Lifter, edges: Mapping[Place, list[Place]]) -> dict[Plac
     found = {place: list(others) for place, others in edges.items()}
     for place, item in lifter.lifted.items():
         for pc in (*item.successors, *([] if item.call is None else [item.call])):
-            if (place[0], pc) not in edges:
+            if lifter.goes_to(place, pc) not in edges:
                 found[place].append(_outside(pc))
         if lifter.shares_switch(place):
             found[place].append(_SWITCH)

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from jitemu.backend_llvm.counted import Counted, Item
 from jitemu.backend_llvm.loops import Loop, Place, sources_of
-from jitemu.backend_llvm.registers import Register, base_of, register_of
+from jitemu.backend_llvm.registers import Register, base_of, int_base_of, register_of
 
 MOST_STRAIGHT = 96
 """Guest instructions at most of all iterations that become straight code."""
@@ -26,8 +26,9 @@ _HOLDS = {
 _MASK64 = (1 << 64) - 1
 MOST_STEPS = 1000
 """Places that are looked at for what a loop begins with."""
-Sum = tuple[Register | None, int]
-"""What a register holds and a number added, or the number alone."""
+Sum = tuple[Register | None, int, bool]
+"""What a register holds and a number added, or the number alone; and whether that is a sum of
+32 bits, sign-extended."""
 
 
 def find_totals(
@@ -55,8 +56,9 @@ def find_totals(
 def _total(loop: Counted, around: Loop, beginnings: _Beginnings) -> int | None:
     if not isinstance(loop.step, int):
         return None
-    bound = (None, loop.bound) if isinstance(loop.bound, int) else (loop.bound, 0)
-    found = beginnings.of(around, (loop.register, 0), bound)
+    fixed = isinstance(loop.bound, int)
+    bound = (None, loop.bound, False) if fixed else (loop.bound, 0, False)
+    found = beginnings.of(around, (loop.register, 0, False), bound)
     if loop.relation == "ne" and loop.width == 64 and not loop.is_32:
         # only the distance counts
         found = {(None, 0, end - start & _MASK64) for _, start, end in found or ()}
@@ -111,8 +113,8 @@ class _Beginnings:
             before = [self._before(place, each) for each in both]
             if before[0] is None or before[1] is None or len(seen) > MOST_STEPS:
                 return None
-            (base, start), (other_base, end) = one, other = before[0], before[1]
-            if base == other_base:
+            (base, start, short), (other_base, end, other_short) = one, other = before
+            if base == other_base and (base is None or not (short or other_short)):
                 found.add((base, start & _MASK64, end & _MASK64))
             elif place in self.entries:
                 return None
@@ -125,7 +127,7 @@ class _Beginnings:
 
     def _before(self, place: Place, after: Sum) -> Sum | None:
         """What a sum after an instruction is in terms of what was before it."""
-        register, number = after
+        register, number, short = after
         ops = self.items[place].code.ops
         written = [op.args[0] for op in ops if op.name == "set" and register_of(op) == register]
         if not written:
@@ -133,6 +135,9 @@ class _Beginnings:
         if len(written) > 1 or any(op.name == "skip" for op in ops):
             return None
         if written[0].const is not None:
-            return None, written[0].const + number
+            total = written[0].const + number
+            return None, _number(total, 32, True) if short else total, False
         found = base_of(written[0])
-        return (found[0], found[1] + number) if found is not None else None
+        if found is None and (short or number == 0):
+            found, short = int_base_of(written[0]), True
+        return (found[0], found[1] + number, short) if found is not None else None

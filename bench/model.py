@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-LONG = 9  # --long multiplies a row's size by this, --quick divides it by QUICK
+LONG = 11  # --long multiplies a row's size by this, --quick divides it by QUICK
 QUICK = 25
 
 

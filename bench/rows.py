@@ -115,7 +115,7 @@ INTEGER = (
     _program("integer", "lz", 1200, "LZ77 compressor and CRC-32"),
     _program("integer", "sort", 370, "quicksort and heapsort"),
     _program("integer", "matrix", 3500, "integer matrix products, with remainders"),
-    _program("integer", "nqueens", 28000, "n queens by bit masks"),
+    _program("integer", "nqueens", 30000, "n queens by bit masks"),
     _program("integer", "hashtable", 2100, "hash table of strings"),
     _program("integer", "strsearch", 1300, "substring search and wildcards"),
     _program("integer", "bytecode", 580, "a bytecode interpreter"),
