@@ -259,3 +259,13 @@ def passed_once(place: Place, loop: Loop, edges: Mapping[Place, list[Place]]) ->
     head, latch = loop.head, loop.latch
     around = place != head and (head == latch or loop.leads_to(head, latch, edges, but=place))
     return not around and not loop.leads_to(place, place, edges)
+
+
+def ends_early(loop: Loop, items: Mapping[Place, Item], edges: Mapping[Place, list[Place]]) -> bool:
+    """It may be left elsewhere than at its end."""
+
+    def leaves(place: Place) -> bool:
+        branches = any(op.name in ("branch", "skip") for op in items[place].code.ops)
+        return sum(other in loop.body for other in edges[place]) < 1 + branches
+
+    return any(leaves(place) for place in loop.body if place != loop.latch)

@@ -10,7 +10,7 @@ import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from jitemu.backend_llvm.counted import Counted, Item
+from jitemu.backend_llvm.counted import Counted, Item, ends_early
 from jitemu.backend_llvm.loops import Loop, Place, sources_of
 from jitemu.backend_llvm.registers import Register, base_of, int_base_of, register_of
 
@@ -48,7 +48,9 @@ def find_totals(
         total = _total(loop, around, beginnings)
         if total is not None:
             straight = not around.nests and total * len(around.body) <= MOST_STRAIGHT
-            copies = total if straight else loop.copies
+            # most are left before their total, if they can be
+            copies = 1 if ends_early(around, items, edges) else loop.copies
+            copies = total if straight else copies
             found[latch] = replace(loop, total=total, copies=copies)
     return found
 

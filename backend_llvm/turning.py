@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from jitemu.backend_llvm.counted import find_counted, passed_once
+from jitemu.backend_llvm.counted import ends_early, find_counted, passed_once
 from jitemu.backend_llvm.loops import Loop, Place, find_back, reached, sources_of
 
 if TYPE_CHECKING:
@@ -92,8 +92,7 @@ def _branches(loop: Loop, lifter: Lifter, edges: Edges) -> Iterator[Place]:
         if len(inside) != 1 or len(lifter.lifted[place].successors) != 2:
             continue
         if place == loop.latch:
-            ends = {at for at in loop.body for other in edges[at] if other not in loop.body}
-            if ends == {place}:
+            if not ends_early(loop, lifter.lifted, edges):
                 continue
         elif not passed_once(place, loop, edges):
             continue
