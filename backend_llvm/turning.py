@@ -19,10 +19,12 @@ from jitemu.backend_llvm.loops import Loop, Place, find_back, reached, sources_o
 if TYPE_CHECKING:
     from jitemu.backend_llvm.lifting import Lifter
 
-MOST_COPIED = 16
+MOST_COPIED = 64
 """Guest instructions of a loop."""
-MOST_TURNED = 8
-"""Loops of a region."""
+MOST_OF_REGION = 128
+"""Guest instructions of all its loops."""
+MOST_OF_FIRST = 16
+"""Guest instructions of a first iteration: what is saved by not counting it is little."""
 Edges = Mapping[Place, list[Place]]
 
 
@@ -41,11 +43,14 @@ class _Turn:
 def turn_loops(lifter: Lifter) -> None:
     """Turn the loops of a region that have to be."""
     done: set[Place] = set()
-    while len(done) < MOST_TURNED:
-        found = next((turn for turn in _turns(lifter) if turn.counts not in done), None)
+    room = MOST_OF_REGION
+    while True:
+        turns = (turn for turn in _turns(lifter) if turn.counts not in done)
+        found = next((turn for turn in turns if len(turn.copied) <= room), None)
         if found is None:
             return
         done.add(found.counts)
+        room -= len(found.copied)
         _copy(lifter, found)
 
 
@@ -92,7 +97,7 @@ def _branches(loop: Loop, lifter: Lifter, edges: Edges) -> Iterator[Place]:
         if len(inside) != 1 or len(lifter.lifted[place].successors) != 2:
             continue
         if place == loop.latch:
-            if not ends_early(loop, lifter.lifted, edges):
+            if len(loop.body) > MOST_OF_FIRST or not ends_early(loop, lifter.lifted, edges):
                 continue
         elif not passed_once(place, loop, edges):
             continue
