@@ -43,7 +43,10 @@ SEEDS = range(24)
 
 
 class Loops:
-    """A random program: a loop with another in it, and accesses of all kinds in both."""
+    """A random program: a loop with another in it, and accesses of all kinds in both.
+
+    Some of the inner ones are entered in their midst, or may end there.
+    """
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
@@ -53,10 +56,18 @@ class Loops:
         program.label("outer")
         self._body(rng.randrange(1, 6))
         program.put("addi", rd=INNER, rs1=0, imm=rng.randrange(1, 12))
+        if rng.random() < 0.5:
+            program.jump("jal", "midst", rd=0)
         program.label("inner")
-        self._body(rng.randrange(2, 12))
+        self._body(rng.randrange(1, 6))
+        program.label("midst")
+        self._body(rng.randrange(1, 6))
+        if rng.random() < 0.3:
+            program.put("andi", rd=6, rs1=rng.choice(NUMBERS), imm=7)
+            program.jump("beq", "end", rs1=6, rs2=0)
         program.put("addi", rd=INNER, rs1=INNER, imm=-1)
         program.jump("bne", "inner", rs1=INNER, rs2=0)
+        program.label("end")
         self._body(rng.randrange(4))
         program.put("addi", rd=COUNT, rs1=COUNT, imm=-1)
         program.jump("bne", "outer", rs1=COUNT, rs2=0)
