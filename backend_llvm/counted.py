@@ -39,6 +39,7 @@ class Item(Protocol):
     """A lifted instruction."""
 
     code: Block
+    successors: list[int]
 
 
 @dataclass(frozen=True)
@@ -265,7 +266,7 @@ def ends_early(loop: Loop, items: Mapping[Place, Item], edges: Mapping[Place, li
     """It may be left elsewhere than at its end."""
 
     def leaves(place: Place) -> bool:
-        branches = any(op.name in ("branch", "skip") for op in items[place].code.ops)
-        return sum(other in loop.body for other in edges[place]) < 1 + branches
+        ways = max(1, len(items[place].successors))
+        return sum(other in loop.body for other in edges[place]) < ways
 
     return any(leaves(place) for place in loop.body if place != loop.latch)

@@ -287,8 +287,7 @@ class Lifter:
         room = self.limit * (REACH if further else 1) - len(self.lifted)
         if not self._size(target) <= min(room, INLINE_LIMIT):
             return [back]
-        item.frame = len(self.frames)
-        self.frames.append(Frame((*chain, target), back))
+        item.frame = self.add_frame(Frame((*chain, target), back))
         return [(item.frame, target), back]
 
     def _size(self, function: int) -> int:
@@ -346,9 +345,9 @@ class Lifter:
         """Where an instruction that goes on at a guest address does so."""
         return self.ways.get((place, pc), (place[0], pc))
 
-    def add_frame(self, frame: int) -> int:
-        """A frame for copies of instructions of another one."""
-        self.frames.append(self.frames[frame])
+    def add_frame(self, frame: Frame) -> int:
+        """The number of a new frame."""
+        self.frames.append(frame)
         return len(self.frames) - 1
 
     def jumps_from(self, place: Place) -> list[Place]:

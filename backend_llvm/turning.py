@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from jitemu.backend_llvm.lifting import Lifter
 
 MOST_COPIED = 64
-"""Guest instructions of a loop."""
+"""Guest instructions that are copied of a loop."""
 MOST_OF_REGION = 128
-"""Guest instructions of all its loops."""
+"""The same of all loops of a region."""
 MOST_OF_FIRST = 16
-"""Guest instructions of a first iteration: what is saved by not counting it is little."""
+"""The same where a first iteration is the copy: what that saves is little."""
 Edges = Mapping[Place, list[Place]]
 
 
@@ -55,6 +55,7 @@ def turn_loops(lifter: Lifter) -> None:
 
 
 def _turns(lifter: Lifter) -> Iterator[_Turn]:
+    """The loops that would be counted ones if they were turned, or already are."""
     edges = {place: lifter.edges(place) for place in lifter.lifted}
     entries = [(0, pc) for pc in lifter.entries() if (0, pc) in edges]
     for loop, entered in _inner_loops(edges, entries):
@@ -131,7 +132,7 @@ def _straight(lifter: Lifter, place: Place) -> list[Place]:
 
 def _copy(lifter: Lifter, turn: _Turn) -> None:
     """Who enters goes by a copy, in a frame of its own."""
-    frame = lifter.add_frame(turn.counts[0])
+    frame = lifter.add_frame(lifter.frames[turn.counts[0]])
     for place, item in list(lifter.lifted.items()):
         if place in turn.copied:
             lifter.lifted[frame, place[1]] = replace(item)
