@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+from jitemu.frontends.riscv.i import EXIT_BREAKPOINT
 from jitemu.runtime.records import Record
 from tests.engine.executors import Engine
 from tests.engine.image import BASE, BLOCKS, encode
@@ -74,6 +75,16 @@ def register(engine: Engine, index: int) -> int:
     """x[index]."""
     state = engine.processor.state
     return state.words[state.at["x"] + index]
+
+
+def run_to_break(
+    engine: Engine, given: Mapping[int, int], wanted: Iterable[int]
+) -> tuple[int, ...]:
+    """Run from the first block to an ebreak with some registers given; some that it leaves."""
+    set_registers(engine, given)
+    engine.processor.pc = BLOCKS
+    assert engine.processor.run() == EXIT_BREAKPOINT
+    return tuple(register(engine, index) for index in wanted)
 
 
 def record_at(engine: Engine, pc: int) -> Record | None:

@@ -9,10 +9,15 @@ import time
 import pytest
 
 from jitemu.backend_llvm.counted import Counted
-from jitemu.frontends.riscv.i import EXIT_BREAKPOINT
 from jitemu.runtime.exits import EXIT_REQUESTED
 from tests.engine.executors import UserMode, user_mode
-from tests.engine.guest_code import Program, put_code, record_at, register, set_registers
+from tests.engine.guest_code import (
+    Program,
+    put_code,
+    record_at,
+    run_to_break,
+    set_registers,
+)
 from tests.engine.image import BLOCKS
 from tests.engine.noted import noted_loops
 
@@ -74,10 +79,7 @@ def loop(rng: random.Random) -> Program:
 
 
 def run(user: UserMode, values: dict[int, int]) -> tuple[int, ...]:
-    set_registers(user, {**values, A3: 1, A5: 0, 5: 0})
-    user.processor.pc = BLOCKS
-    assert user.processor.run() == EXIT_BREAKPOINT
-    return tuple(register(user, index) for index in (5, A0, A1, A2, A3, A5))
+    return run_to_break(user, {**values, A3: 1, A5: 0, 5: 0}, (5, A0, A1, A2, A3, A5))
 
 
 def test_same_iterations() -> None:

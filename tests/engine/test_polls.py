@@ -21,7 +21,7 @@ def jumps_of(graph: Graph) -> list[Edge]:
 
 
 def polls_of(graph: Graph, counted: tuple[int, ...] = (), by_way: bool = False) -> set[Edge]:
-    """``by_way``: not those to lower numbers are preferred."""
+    """``by_way``: edges to lower numbers are not preferred."""
     entries = sorted(graph)  # whatever is not reached from the first
     back = find_back(graph, entries)
     loops = find_loops(graph, entries[:1], back)

@@ -6,12 +6,17 @@ import random
 
 import pytest
 
-from jitemu.frontends.riscv.i import EXIT_BREAKPOINT
 from jitemu.runtime.exits import REQUEST_SAMPLE
 from jitemu.runtime.profile import sampled_jumps
 from tests.engine.executors import Profile, UserMode, user_mode
-from tests.engine.guest_code import Program, put_code, record_at, register, set_registers
-from tests.engine.image import BASE, BLOCKS, SCRATCH
+from tests.engine.guest_code import (
+    Program,
+    put_code,
+    record_at,
+    run_to_break,
+    set_registers,
+)
+from tests.engine.image import BASE, SCRATCH
 
 RA, T0, S0, A0, A1, A2, A3 = 1, 5, 8, 10, 11, 12, 13
 WORK = (A3, 14, 18, 19, 20, 28, 29, 30)
@@ -77,11 +82,10 @@ def place(user: UserMode, program: Program, cases: int) -> None:
 
 
 def run(user: UserMode) -> tuple[int, ...]:
-    set_registers(user, {A0: ROUNDS, A1: 88172645463325252, A2: TABLE, RA: 0, S0: 7, T0: 0})
     set_registers(user, {register: 77 * register for register in WORK})
-    user.processor.pc = BLOCKS
-    assert user.processor.run() == EXIT_BREAKPOINT
-    return tuple(register(user, index) for index in range(1, 32))
+    return run_to_break(
+        user, {A0: ROUNDS, A1: 88172645463325252, A2: TABLE, RA: 0, S0: 7, T0: 0}, range(1, 32)
+    )
 
 
 def jumps_of(program: Program, targets: list[int]) -> dict[int, dict[int, int]]:

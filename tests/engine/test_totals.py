@@ -8,9 +8,13 @@ import pytest
 
 from jitemu.backend_llvm.counted import Counted
 from jitemu.backend_llvm.totals import iterations_of
-from jitemu.frontends.riscv.i import EXIT_BREAKPOINT
 from tests.engine.executors import UserMode, user_mode
-from tests.engine.guest_code import Program, put_code, record_at, register, set_registers
+from tests.engine.guest_code import (
+    Program,
+    put_code,
+    record_at,
+    run_to_break,
+)
 from tests.engine.image import BLOCKS
 from tests.engine.noted import noted_loops
 
@@ -82,10 +86,9 @@ def nest(rng: random.Random, far: bool) -> Program:
 
 
 def run(user: UserMode, bound: int, rounds: int) -> tuple[int, ...]:
-    set_registers(user, {A0: 1, A1: bound, A2: rounds, A3: 1, A4: 20000, T0: 0})
-    user.processor.pc = BLOCKS
-    assert user.processor.run() == EXIT_BREAKPOINT
-    return tuple(register(user, index) for index in (T0, A0, A1, A2, A3, A4))
+    return run_to_break(
+        user, {A0: 1, A1: bound, A2: rounds, A3: 1, A4: 20000, T0: 0}, (T0, A0, A1, A2, A3, A4)
+    )
 
 
 def test_same_iterations(totals: list[Counted]) -> None:

@@ -6,11 +6,15 @@ import random
 
 import pytest
 
-from jitemu.backend_llvm import turning
+from jitemu.backend_llvm import lifting, turning
 from jitemu.backend_llvm.counted import Counted
-from jitemu.frontends.riscv.i import EXIT_BREAKPOINT
 from tests.engine.executors import UserMode, user_mode
-from tests.engine.guest_code import Program, put_code, record_at, register, set_registers
+from tests.engine.guest_code import (
+    Program,
+    put_code,
+    record_at,
+    run_to_break,
+)
 from tests.engine.image import BLOCKS
 from tests.engine.noted import noted_loops
 
@@ -22,16 +26,16 @@ BRANCHES = ("bne", "blt", "bge", "bltu", "bgeu")
 
 
 @pytest.fixture
-def turned(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """One item for each loop that is turned."""
-    found: list[object] = []
-    copy = turning._copy  # pyright: ignore[reportPrivateUsage]
+def turned(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Of each region: how many of its loops are turned."""
+    found: list[int] = []
 
-    def note(*arguments: object) -> None:
-        found.append(arguments[1])
-        copy(*arguments)  # pyright: ignore[reportArgumentType]
+    def note(lifter: lifting.Lifter) -> None:
+        before = len(lifter.frames)
+        turning.turn_loops(lifter)
+        found.append(len(lifter.frames) - before)
 
-    monkeypatch.setattr(turning, "_copy", note)
+    monkeypatch.setattr(lifting, "turn_loops", note)
     return found
 
 
@@ -90,13 +94,14 @@ def nest(rng: random.Random) -> Program:
 
 
 def run(user: UserMode, bound: int, rounds: int) -> tuple[int, ...]:
-    set_registers(user, {A0: 1, A1: bound, A2: rounds, A3: 1, A4: MOST_ITERATIONS, T0: 0})
-    user.processor.pc = BLOCKS
-    assert user.processor.run() == EXIT_BREAKPOINT
-    return tuple(register(user, index) for index in (T0, A0, A1, A2, A3, A4))
+    return run_to_break(
+        user,
+        {A0: 1, A1: bound, A2: rounds, A3: 1, A4: MOST_ITERATIONS, T0: 0},
+        (T0, A0, A1, A2, A3, A4),
+    )
 
 
-def test_same_iterations(monkeypatch: pytest.MonkeyPatch, turned: list[object]) -> None:
+def test_same_iterations(monkeypatch: pytest.MonkeyPatch, turned: list[int]) -> None:
     counted = noted_loops(monkeypatch, "find_counted")
     totals = noted_loops(monkeypatch, "find_totals")
     rng = random.Random(11)
@@ -113,7 +118,8 @@ def test_same_iterations(monkeypatch: pytest.MonkeyPatch, turned: list[object]) 
         assert user.force_region(head)
         assert [run(user, *v) for v in values] == wanted, program.labels
     user.space.flush()
-    assert len(turned) > LOOPS // 4
+    assert len(turned) > LOOPS // 2  # all of which control comes to the head
+    assert sum(turned) > LOOPS // 4
     assert len(counted) > LOOPS // 4
     assert _known(totals) > LOOPS // 40
 

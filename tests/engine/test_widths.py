@@ -9,10 +9,14 @@ import pytest
 from jitemu.backend_llvm.lifting import lift
 from jitemu.backend_llvm.regions import RegionLowering
 from jitemu.backend_llvm.request import Request
-from jitemu.frontends.riscv.i import EXIT_BREAKPOINT
 from jitemu.runtime.worker import reader
 from tests.engine.executors import Profile, UserMode, user_mode
-from tests.engine.guest_code import Program, put_code, record_at, register, set_registers
+from tests.engine.guest_code import (
+    Program,
+    put_code,
+    record_at,
+    run_to_break,
+)
 from tests.engine.image import BLOCKS
 
 USED = (10, 11, 12, 13, 14)
@@ -71,10 +75,11 @@ def ways(rng: random.Random) -> Program:
 
 
 def run(user: UserMode, values: tuple[int, ...]) -> tuple[int, ...]:
-    set_registers(user, {COUNT: 30, SUM: 1, BIT: 0, **dict(zip(USED, values, strict=True))})
-    user.processor.pc = BLOCKS
-    assert user.processor.run() == EXIT_BREAKPOINT
-    return tuple(register(user, index) for index in (*USED, COUNT, SUM, BIT))
+    return run_to_break(
+        user,
+        {COUNT: 30, SUM: 1, BIT: 0, **dict(zip(USED, values, strict=True))},
+        (*USED, COUNT, SUM, BIT),
+    )
 
 
 def mixed(program: Program, seen: dict[tuple[str, int], int]) -> bool:
